@@ -1,0 +1,120 @@
+"""Files through one layer: local paths and `gs://` alike, whole or not at all.
+
+`epath` gives both kinds one interface; nothing else in the package opens files for writing
+except the checkpoint library and the video encoder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from typing import Any
+
+from etils import epath
+
+from sg4v_jax.errors import RecordError, StorageError, UnsafePathError
+
+
+def path(name: str | os.PathLike) -> epath.Path:
+    """`name` as a path object, local or `gs://`."""
+    return epath.Path(name)
+
+
+def write_atomic(name: str | os.PathLike, content: bytes | str) -> None:
+    """Writes `content` so that `name` is either the old file or the whole new one.
+
+    Raises:
+      StorageError: the disk is full or the folder cannot be written; `name` is unchanged.
+    """
+    target = path(name)
+    temporary = target.parent / f"{target.name}.tmp-{os.getpid()}"
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as f:
+            f.write(data)
+            f.flush()
+            if hasattr(f, "fileno"):
+                try:
+                    os.fsync(f.fileno())
+                except OSError:
+                    pass  # object stores have no descriptor to sync
+        temporary.replace(target)
+    except OSError as e:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(
+            f"cannot write {target}: {e.strerror or e}",
+            mend="free some space or choose another folder; the earlier file is unchanged",
+        ) from e
+
+
+def write_json(name: str | os.PathLike, value: Any) -> None:
+    """`write_atomic` of `value` as indented JSON."""
+    write_atomic(name, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(name: str | os.PathLike) -> Any:
+    """The JSON value in file `name`.
+
+    Raises:
+      RecordError: the file is missing or is not JSON; names the line.
+    """
+    try:
+        return json.loads(path(name).read_text())
+    except FileNotFoundError as e:
+        raise RecordError(f"{name}: no such file", mend="check the path") from e
+    except json.JSONDecodeError as e:
+        raise RecordError(
+            f"{name}: line {e.lineno}: not JSON ({e.msg})", mend="mend the file or make it again"
+        ) from e
+
+
+def read_jsonl(name: str | os.PathLike) -> list[dict]:
+    """The JSON objects in file `name`, one a line; blank lines are skipped.
+
+    Raises:
+      RecordError: the file is missing, or a line is not a JSON object; names the line.
+    """
+    try:
+        text = path(name).read_text()
+    except FileNotFoundError as e:
+        raise RecordError(f"{name}: no such file", mend="check the path") from e
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as e:
+            raise RecordError(f"{name}: line {number}: not JSON ({e.msg})") from e
+        if not isinstance(row, dict):
+            raise RecordError(f"{name}: line {number}: expected an object, got {row!r:.60}")
+        rows.append(row)
+    return rows
+
+
+def safe_join(root: str | os.PathLike, relative: str, *, where: str = "") -> str:
+    """`root/relative`, refusing any path that leaves `root` (also through a link).
+
+    Args:
+      root: the folder that annotation paths are relative to.
+      relative: the path as written in the annotation.
+      where: file, record and field, for the message.
+
+    Raises:
+      UnsafePathError: `relative` is absolute, has a drive, or climbs out of `root`.
+    """
+    text = str(relative)
+    parts = pathlib.PurePosixPath(text.replace("\\", "/"))
+    bad = parts.is_absolute() or ".." in parts.parts or "://" in text or "\0" in text
+    if not bad and "://" not in str(root):
+        real_root = os.path.realpath(root)
+        real = os.path.realpath(os.path.join(real_root, text))
+        bad = os.path.commonpath([real_root, real]) != real_root
+    if bad:
+        raise UnsafePathError(
+            f"{where + ': ' if where else ''}path {text!r} leaves its root {root}",
+            mend="use a path relative to the data root, without '..' and links that lead outside",
+        )
+    return str(path(root) / text)
