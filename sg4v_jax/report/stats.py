@@ -1,0 +1,260 @@
+"""Intervals and paired tests for measurements that come in clusters (questions about one video).
+
+Answers about the same video are not independent, so intervals resample videos, not answers. All
+functions are pure: the same input and seed give the same output.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from sg4v_jax.errors import ConfigError, RecordError
+
+_CHUNK = 2_000_000  # drawn cluster indices held at once: 16 MB
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval; `low` and `high` are nan where the data cannot give one."""
+
+    value: float
+    low: float
+    high: float
+    clusters: int  # independent units behind the interval
+    n: int  # observations
+
+    def excludes(self, reference: float) -> bool:
+        """Whether `reference` (chance, say) lies outside the interval; False without one."""
+        return reference < self.low or reference > self.high
+
+
+@dataclass(frozen=True)
+class PairedT:
+    """A mean difference, the half-width of its interval, and the two-sided p value."""
+
+    mean: float
+    half_width: float
+    p: float
+    n: int
+
+
+def wilson(successes: int, n: int, *, level: float = 0.95) -> Estimate:
+    """The score interval of a proportion of independent trials.
+
+    Centre `(k + z²/2) / (n + z²)`, half-width `z / (n + z²) * sqrt(k (n - k) / n + z²/4)` (Wilson,
+    JASA 22, 1927). It stays inside [0, 1] and has a width even at 0 and at n successes:
+    `wilson(10, 10)` is 1.0 in [0.722, 1.0]. For clustered answers use `cluster_bootstrap`.
+
+    Raises:
+      RecordError: `n` is below one or `successes` is not in [0, n].
+    """
+    _check_level(level)
+    if n < 1 or not 0 <= successes <= n:
+        raise RecordError(
+            f"wilson: successes={successes!r} of n={n!r} is no proportion",
+            mend="count at least one trial, and no more successes than trials",
+        )
+    z = statistics.NormalDist().inv_cdf(0.5 + level / 2)
+    centre = (successes + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * math.sqrt(successes * (n - successes) / n + z * z / 4)
+    # exact at the ends, where rounding would leave 1e-17
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == n else centre + half
+    return Estimate(successes / n, low, high, clusters=int(n), n=int(n))
+
+
+def mean(means: np.ndarray) -> np.ndarray:
+    """The statistic of `cluster_bootstrap` for one column: f64[m,1] -> f64[m]."""
+    return means[:, 0]
+
+
+def difference(means: np.ndarray) -> np.ndarray:
+    """The first column's mean minus the second's: f64[m,2] -> f64[m]."""
+    return means[:, 0] - means[:, 1]
+
+
+def cluster_bootstrap(
+    values: Sequence[float] | np.ndarray,
+    clusters: Sequence | np.ndarray,
+    *,
+    statistic: Callable[[np.ndarray], np.ndarray] = mean,
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int,
+) -> Estimate:
+    """A percentile interval that resamples whole clusters with replacement.
+
+    A draw takes as many clusters as there are and forms the ratio estimate: sum of the drawn
+    clusters' values / number of their observations (Davison & Hinkley, "Bootstrap Methods and Their
+    Application", 1997, sections 3.8 and 5.3). Values [1, 1, 0] with clusters [a, a, b] give the
+    draws {aa: 1, ab: 2/3, ba: 2/3, bb: 0}, each as likely.
+
+    The interval is somewhat narrow under about 20 clusters, and has no width where all values are
+    equal; `wilson` over the clusters is the honest fallback there.
+
+    Args:
+      values: f64[n], or f64[n, k] for a statistic of k means.
+      clusters: int or str [n]: which cluster each observation belongs to.
+      statistic: maps means f64[m, k] (one row a draw) to f64[m].
+      draws: number of resamples.
+      level: coverage, in (0, 1).
+      seed: of the draws.
+
+    Returns:
+      The statistic of the data with its interval; `low` and `high` are nan for a single cluster.
+
+    Raises:
+      RecordError: no values, lengths that differ, or a value that is not finite (named by index).
+      ConfigError: `draws` or `level` out of range.
+    """
+    _check_level(level)
+    if draws < 1:
+        raise ConfigError(f"draws={draws!r} is below one", mend="use 2000")
+    columns = _columns(values, name="values")
+    n = len(columns)
+    if len(clusters) != n:
+        raise RecordError(
+            f"cluster_bootstrap: {n} values but {len(clusters)} clusters",
+            mend="give one cluster for each value",
+        )
+    _, member = np.unique(np.asarray(clusters), return_inverse=True)
+    sizes = np.bincount(member).astype(np.float64)
+    sums = np.stack([np.bincount(member, weights=column) for column in columns.T], axis=1)
+    value = float(statistic(columns.mean(axis=0, keepdims=True))[0])
+    if len(sizes) < 2:
+        return Estimate(value, math.nan, math.nan, clusters=len(sizes), n=n)
+    drawn = statistic(_resampled_means(sums, sizes, draws=draws, seed=seed))
+    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2])
+    return Estimate(value, float(low), float(high), clusters=len(sizes), n=n)
+
+
+def paired_cluster_bootstrap(
+    a: Sequence[float] | np.ndarray,
+    b: Sequence[float] | np.ndarray,
+    clusters: Sequence | np.ndarray,
+    *,
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int,
+) -> Estimate:
+    """The interval of `mean(a) - mean(b)`, both f64[n] measured on the same observations.
+
+    Every draw takes the same clusters for both, so what makes a cluster easy or hard for both
+    cancels. Arguments, result and errors as in `cluster_bootstrap`.
+    """
+    a, b = _columns(a, name="a"), _columns(b, name="b")
+    if a.shape != b.shape or a.shape[1] != 1:
+        raise RecordError(
+            f"paired_cluster_bootstrap: a has shape {a.shape} and b {b.shape}",
+            mend="give both for the same observations, in the same order",
+        )
+    pair = np.concatenate([a, b], axis=1)
+    return cluster_bootstrap(
+        pair, clusters, statistic=difference, draws=draws, level=level, seed=seed
+    )
+
+
+def mcnemar_exact(b: int, c: int) -> float:
+    """The two-sided p value that two systems err equally often, on the same independent items.
+
+    `b` items only the first got right, `c` only the second. Under the null hypothesis `b` is
+    binomial(b + c, 1/2): `p = min(1, 2 P[X <= min(b, c)])` (McNemar, Psychometrika 12, 1947, in the
+    exact form). `mcnemar_exact(0, 5)` is 2 / 2**5 = 0.0625; `mcnemar_exact(0, 0)` is 1.
+
+    Raises:
+      RecordError: a negative count.
+    """
+    if b < 0 or c < 0:
+        raise RecordError(f"mcnemar_exact: counts b={b!r}, c={c!r}", mend="count from zero up")
+    if b + c == 0:
+        return 1.0
+    return min(1.0, 2.0 * float(special.bdtr(min(b, c), int(b + c), 0.5)))
+
+
+def paired_t(differences: Sequence[float] | np.ndarray, *, level: float = 0.95) -> PairedT:
+    """Student's t test of f64[n] paired differences (one a seed, say) against zero.
+
+    `t = mean / (s / sqrt(n))` with n - 1 degrees of freedom; half-width `t_level * s / sqrt(n)`
+    (Student, Biometrika 6, 1908). With n = 1 half-width and p are nan. Differences that are all
+    equal have half-width 0, and p is 0, or 1 where they are all zero.
+
+    Raises:
+      RecordError: no differences, or one that is not finite.
+    """
+    _check_level(level)
+    d = _columns(differences, name="differences")[:, 0]
+    n, centre = len(d), float(d.mean())
+    if n < 2:
+        return PairedT(centre, math.nan, math.nan, n)
+    error = float(d.std(ddof=1)) / math.sqrt(n)
+    if np.ptp(d) == 0:
+        return PairedT(centre, 0.0, 1.0 if centre == 0 else 0.0, n)
+    half = float(special.stdtrit(n - 1, 0.5 + level / 2)) * error
+    p = 2.0 * float(special.stdtr(n - 1, -abs(centre) / error))
+    return PairedT(centre, half, p, n)
+
+
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """P values f64[m] adjusted for m tests, in the order given (Holm, Scand. J. Stat. 6, 1979).
+
+    The i-th smallest (from 0) is multiplied by m - i, then made no smaller than those before it,
+    and cut at 1: `[0.01, 0.04, 0.03]` gives `[0.03, 0.06, 0.06]`.
+
+    Raises:
+      RecordError: a p value outside [0, 1] (nan too).
+    """
+    p = np.asarray(p_values, np.float64).reshape(-1)
+    bad = np.flatnonzero(~((p >= 0) & (p <= 1)))
+    if len(bad):
+        raise RecordError(
+            f"holm: p_values[{bad[0]}] = {p[bad[0]]} is not in [0, 1]",
+            mend="leave out tests that gave no p value",
+        )
+    order = np.argsort(p, kind="stable")
+    scaled = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(scaled, 1.0)
+    return adjusted
+
+
+def _resampled_means(sums: np.ndarray, sizes: np.ndarray, *, draws: int, seed: int) -> np.ndarray:
+    """Means f64[draws, k] of resampled clusters, from sums f64[C, k] and sizes f64[C]."""
+    count = len(sizes)
+    rng = np.random.default_rng(seed)
+    totals = np.concatenate([sums, sizes[:, None]], axis=1)
+    step = max(1, _CHUNK // count)
+    means = np.empty((draws, sums.shape[1]))
+    for start in range(0, draws, step):
+        rows = min(step, draws - start)
+        picks = rng.integers(count, size=(rows, count))
+        picks += count * np.arange(rows)[:, None]  # a block of bins a draw: one bincount for all
+        weights = np.bincount(picks.ravel(), minlength=rows * count).reshape(rows, count)
+        drawn = weights.astype(np.float64) @ totals
+        means[start : start + rows] = drawn[:, :-1] / drawn[:, -1:]
+    return means
+
+
+def _columns(values: Sequence[float] | np.ndarray, *, name: str) -> np.ndarray:
+    """`values` as f64[n, k], checked."""
+    table = np.asarray(values, np.float64)
+    table = table.reshape(-1, 1) if table.ndim < 2 else table
+    if not table.size:
+        raise RecordError(f"{name} is empty", mend="measure at least one observation")
+    bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
+    if len(bad):
+        raise RecordError(
+            f"{name}[{bad[0]}] = {table[bad[0]].tolist()} is not finite ({len(bad)} such)",
+            mend="score unanswered items as wrong, or leave them out and say so",
+        )
+    return table
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ConfigError(f"level={level!r} is not in (0, 1)", mend="use 0.95")

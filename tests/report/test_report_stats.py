@@ -1,0 +1,208 @@
+"""Statistics against closed forms, brute force, and simulated coverage."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from sg4v_jax.errors import ConfigError, RecordError
+from sg4v_jax.report import stats
+
+
+@pytest.mark.parametrize("successes, n", [(0, 7), (3, 10), (10, 10), (480, 1000)])
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_wilson_bounds_are_where_the_score_test_rejects(successes, n, level):
+    estimate = stats.wilson(successes, n, level=level)
+    z = scipy.stats.norm.ppf(0.5 + level / 2)
+    assert estimate.value == successes / n
+    for bound in (estimate.low, estimate.high):
+        if 0 < bound < 1:  # the definition: |observed - p| = z * sqrt(p (1 - p) / n)
+            spread = z * math.sqrt(bound * (1 - bound) / n)
+            assert abs(successes / n - bound) == pytest.approx(spread, rel=1e-9)
+    assert (estimate.low == 0) == (successes == 0) and estimate.low >= 0
+    assert (estimate.high == 1) == (successes == n) and estimate.high <= 1
+
+
+def test_wilson_worked_example_and_bad_counts():
+    assert stats.wilson(10, 10).low == pytest.approx(0.7224672)
+    for successes, n in [(0, 0), (5, 4), (-1, 4)]:
+        with pytest.raises(RecordError, match=f"successes={successes} of n={n}"):
+            stats.wilson(successes, n)
+    with pytest.raises(ConfigError, match=r"level=95"):
+        stats.wilson(1, 2, level=95)
+
+
+def test_bootstrap_matches_the_exact_distribution():
+    values = np.array([1, 1, 0, 0.5, 0, 0, 1, 0.25])
+    clusters = ["a", "a", "b", "c", "c", "c", "d", "d"]
+    groups = [values[[c == name for c in clusters]] for name in "abcd"]
+    exact = sorted(
+        sum(groups[i].sum() for i in pick) / sum(len(groups[i]) for i in pick)
+        for pick in itertools.product(range(4), repeat=4)
+    )
+    for level in (0.5, 0.8, 0.93):
+        found = stats.cluster_bootstrap(values, clusters, draws=60_000, level=level, seed=3)
+        # the share of the 256 equally likely draws outside each bound
+        below = np.searchsorted(exact, found.low - 1e-12) / 256
+        at_most = np.searchsorted(exact, found.low + 1e-12) / 256
+        assert below - 0.006 <= 0.5 - level / 2 <= at_most + 0.006
+        below = np.searchsorted(exact, found.high - 1e-12) / 256
+        at_most = np.searchsorted(exact, found.high + 1e-12) / 256
+        assert below - 0.006 <= 0.5 + level / 2 <= at_most + 0.006
+    assert found.value == pytest.approx(values.mean())
+    assert (found.clusters, found.n) == (4, 8)
+
+
+def test_bootstrap_of_many_single_clusters_nears_the_normal_interval():
+    values = np.random.default_rng(0).normal(3, 2, 4000)
+    found = stats.cluster_bootstrap(values, np.arange(4000), seed=1)
+    half = 1.96 * values.std() / math.sqrt(4000)
+    assert found.low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
+def test_bootstrap_is_a_function_of_its_seed_and_not_of_order_or_chunks(monkeypatch):
+    rng = np.random.default_rng(5)
+    values, clusters = rng.random(60), rng.integers(12, size=60)
+    first = stats.cluster_bootstrap(values, clusters, seed=7)
+    assert stats.cluster_bootstrap(values, clusters, seed=7) == first
+    assert stats.cluster_bootstrap(values, clusters, seed=8) != first
+    order = rng.permutation(60)
+    shuffled = stats.cluster_bootstrap(values[order], clusters[order], seed=7)
+    assert (shuffled.low, shuffled.high) == pytest.approx((first.low, first.high), abs=1e-12)
+    monkeypatch.setattr(stats, "_CHUNK", 12 * 64)
+    assert stats.cluster_bootstrap(values, clusters, seed=7) == first
+
+
+def _simulated_coverage(interval, *, runs: int) -> float:
+    """The share of simulated data sets whose interval holds the true mean, 0.5."""
+    rng, hits = np.random.default_rng(11), 0
+    for run in range(runs):
+        chances = rng.beta(1, 1, size=40)  # each video is easy or hard for all its questions
+        clusters = np.repeat(np.arange(40), 8)
+        values = (rng.random(320) < chances[clusters]).astype(float)
+        found = interval(values, clusters, run)
+        hits += found.low <= 0.5 <= found.high
+    return hits / runs
+
+
+def test_cluster_bootstrap_covers_where_an_unclustered_interval_does_not():
+    clustered = _simulated_coverage(
+        lambda v, c, seed: stats.cluster_bootstrap(v, c, draws=400, seed=seed), runs=400
+    )
+    naive = _simulated_coverage(lambda v, c, seed: stats.wilson(int(v.sum()), len(v)), runs=400)
+    assert 0.91 <= clustered <= 0.98
+    assert naive <= 0.80
+
+
+def test_paired_bootstrap_equals_the_bootstrap_of_differences_and_is_narrower():
+    rng = np.random.default_rng(2)
+    clusters = np.repeat([f"video {i}" for i in range(50)], 4)
+    easy = np.repeat(rng.random(50), 4)
+    a, b = easy + 0.1 + rng.normal(0, 0.05, 200), easy + rng.normal(0, 0.05, 200)
+    paired = stats.paired_cluster_bootstrap(a, b, clusters, seed=4)
+    direct = stats.cluster_bootstrap(a - b, clusters, seed=4)
+    assert (paired.value, paired.low, paired.high) == pytest.approx(
+        (direct.value, direct.low, direct.high), abs=1e-12
+    )
+    assert paired.excludes(0) and not paired.excludes(0.1)
+    alone = stats.cluster_bootstrap(a, clusters, seed=4)
+    assert paired.high - paired.low < 0.2 * (alone.high - alone.low)
+
+
+def test_bootstrap_of_a_statistic_of_two_means():
+    rng = np.random.default_rng(6)
+    a, b = rng.random(90) + 1, rng.random(90) + 2
+    found = stats.cluster_bootstrap(
+        np.stack([a, b], axis=1), np.arange(90), statistic=lambda m: m[:, 1] / m[:, 0], seed=0
+    )
+    assert found.value == pytest.approx(b.mean() / a.mean())
+    assert found.low < found.value < found.high
+
+
+def test_one_cluster_has_a_value_but_no_interval():
+    found = stats.cluster_bootstrap([1, 0, 1, 1], ["x"] * 4, seed=0)
+    assert found.value == 0.75 and math.isnan(found.low) and math.isnan(found.high)
+    assert not found.excludes(0.1)
+
+
+def test_bootstrap_names_bad_input():
+    with pytest.raises(RecordError, match="values is empty"):
+        stats.cluster_bootstrap([], [], seed=0)
+    with pytest.raises(RecordError, match="3 values but 2 clusters"):
+        stats.cluster_bootstrap([1, 0, 1], ["a", "b"], seed=0)
+    with pytest.raises(RecordError, match=r"values\[1\] = \[nan\] is not finite \(2 such\)"):
+        stats.cluster_bootstrap([1, np.nan, np.inf], ["a", "b", "c"], seed=0)
+    with pytest.raises(ConfigError, match="draws=0"):
+        stats.cluster_bootstrap([1, 0], ["a", "b"], draws=0, seed=0)
+    with pytest.raises(RecordError, match=r"a has shape \(2, 1\) and b \(3, 1\)"):
+        stats.paired_cluster_bootstrap([1, 0], [1, 0, 1], ["a", "b"], seed=0)
+
+
+@pytest.mark.parametrize("b, c", [(0, 0), (0, 5), (5, 0), (3, 3), (4, 7), (9, 2)])
+def test_mcnemar_by_counting_all_outcomes(b, c):
+    n = b + c
+    far = abs(b - c)
+    extreme = sum(abs(n - 2 * sum(flips)) >= far for flips in itertools.product((0, 1), repeat=n))
+    assert stats.mcnemar_exact(b, c) == pytest.approx(extreme / 2**n)
+
+
+def test_mcnemar_large_counts_agree_with_scipy_and_negative_ones_are_refused():
+    expected = scipy.stats.binomtest(1210, 2300).pvalue
+    assert stats.mcnemar_exact(1210, 1090) == pytest.approx(expected)
+    with pytest.raises(RecordError, match="b=-1"):
+        stats.mcnemar_exact(-1, 2)
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 40])
+def test_paired_t_agrees_with_scipy(n):
+    differences = np.random.default_rng(n).normal(0.3, 1, n)
+    found = stats.paired_t(differences, level=0.9)
+    expected = scipy.stats.ttest_1samp(differences, 0)
+    low, high = expected.confidence_interval(0.9)
+    assert found.p == pytest.approx(expected.pvalue)
+    assert (found.mean - found.half_width, found.mean + found.half_width) == pytest.approx(
+        (low, high)
+    )
+    assert found.n == n
+
+
+def test_paired_t_with_two_values_has_a_closed_form():
+    # one degree of freedom is the Cauchy distribution: p = 1 - 2 atan(t) / pi, t = 2 / 1
+    found = stats.paired_t([1.0, 3.0])
+    assert found.mean == 2
+    assert found.p == pytest.approx(1 - 2 * math.atan(2) / math.pi)
+    assert found.half_width == pytest.approx(math.tan(0.475 * math.pi))
+
+
+def test_paired_t_without_spread_or_with_one_value():
+    assert stats.paired_t([0.1, 0.1, 0.1]) == stats.PairedT(pytest.approx(0.1), 0.0, 0.0, 3)
+    assert stats.paired_t([0.0, 0.0]) == stats.PairedT(0.0, 0.0, 1.0, 2)
+    alone = stats.paired_t([0.4])
+    assert alone.mean == 0.4 and math.isnan(alone.half_width) and math.isnan(alone.p)
+    with pytest.raises(RecordError, match="differences is empty"):
+        stats.paired_t([])
+
+
+def test_holm_by_its_step_down_definition():
+    rng = np.random.default_rng(1)
+    p = np.round(rng.random(7) ** 3, 2)  # rounding makes ties
+    adjusted = stats.holm(p)
+    for level in np.linspace(0.005, 0.995, 100):
+        rejected, order = set(), np.argsort(p)
+        for step, i in enumerate(order):
+            if p[i] > level / (len(p) - step):
+                break
+            rejected.add(int(i))
+        assert set(np.flatnonzero(adjusted <= level + 1e-12).tolist()) == rejected
+
+
+def test_holm_worked_example_and_bad_values():
+    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert stats.holm([]).shape == (0,)
+    with pytest.raises(RecordError, match=r"p_values\[1\] = nan"):
+        stats.holm([0.1, math.nan])
