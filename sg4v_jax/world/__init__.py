@@ -1,0 +1,9 @@
+"""A small procedural video world: scenes, their pictures, captions and questions, with full truth.
+
+scene.py      what happens: one object, two events in order; the state at any frame
+render.py     scene -> u8 frames
+captions.py   scene -> short, detailed and static captions
+questions.py  scene -> questions with answers, temporal ones free of single-frame shortcuts
+parse.py      text -> which option, which events (reads answers and captions back)
+dataset.py    many scenes -> a folder of mp4 files, truth, captions, questions, training records
+"""
