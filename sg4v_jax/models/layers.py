@@ -1,0 +1,114 @@
+"""Small parts shared by the tower and the decoder, and the rules of the module dialect.
+
+Legend: `...` any leading axes, `I` inputs, `O` outputs, `D` model width, `L` layers.
+
+The dialect (DESIGN section 4): modules are plain pytrees of parameters.
+1. No RNG, counter or cache lives in a module: keys, KV caches, step numbers are arguments.
+2. Only `jax.*` transforms act on modules; intermediates are returned, never sown.
+3. Layers of one kind are one stacked module (`stack`) run by `lax.scan`; the body returns its carry.
+4. Every parameter names its logical axes (`axes=`); `sharding.RULES` maps them to a mesh.
+5. Trainable or frozen is decided by parameter path, outside (`train/optim.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+
+class Linear(nnx.Module):
+    """`y = x W + b` over the last axes of `x`; computes in the dtype of `x`.
+
+    Args:
+      inputs: sizes of the contracted axes; `outputs`: sizes of the new axes. Attention uses
+        `inputs=(D,), outputs=(N, H)`, so that heads are an axis that can be sharded.
+      axes: a logical name for each of `inputs + outputs`.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        *,
+        axes: Sequence[str],
+        bias: bool,
+        key: jax.Array,
+        std: float | None = None,
+    ):
+        std = 1 / math.sqrt(math.prod(inputs)) if std is None else std
+        shape = (*inputs, *outputs)
+        self.kernel = nnx.Param(std * jax.random.normal(key, shape, jnp.float32), axes=tuple(axes))
+        self.bias = (
+            nnx.Param(jnp.zeros(tuple(outputs), jnp.float32), axes=tuple(axes[len(inputs) :]))
+            if bias
+            else None
+        )
+        self.contracted = len(inputs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        n = self.contracted
+        kernel = self.kernel[...].astype(x.dtype)
+        last = tuple(range(x.ndim - n, x.ndim))
+        y = jax.lax.dot_general(x, kernel, ((last, tuple(range(n))), ((), ())))
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+
+
+class LayerNorm(nnx.Module):
+    """Layer normalisation with scale and bias, in f32 inside."""
+
+    def __init__(self, width: int, *, eps: float, axis: str):
+        self.scale = nnx.Param(jnp.ones((width,), jnp.float32), axes=(axis,))
+        self.bias = nnx.Param(jnp.zeros((width,), jnp.float32), axes=(axis,))
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x.astype(jnp.float32)
+        y = y - y.mean(-1, keepdims=True)
+        y = y * jax.lax.rsqrt((y * y).mean(-1, keepdims=True) + self.eps)
+        return (y * self.scale[...] + self.bias[...]).astype(x.dtype)
+
+
+class RMSNorm(nnx.Module):
+    """Root-mean-square normalisation (Llama), in f32 inside."""
+
+    def __init__(self, width: int, *, eps: float, axis: str):
+        self.scale = nnx.Param(jnp.ones((width,), jnp.float32), axes=(axis,))
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x.astype(jnp.float32)
+        y = y * jax.lax.rsqrt((y * y).mean(-1, keepdims=True) + self.eps)
+        # The scale multiplies in the input's dtype, as torch's Llama does.
+        return self.scale[...].astype(x.dtype) * y.astype(x.dtype)
+
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),  # CLIP's own
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "silu": jax.nn.silu,
+}
+
+# What the backward pass recomputes: nothing, all but matrix products, or all.
+REMAT: dict[str, Callable | None] = {
+    "none": None,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+def stack(build: Callable[[jax.Array], nnx.Module], *, layers: int, key: jax.Array) -> nnx.Module:
+    """One module whose every parameter has a leading axis of `layers`, each from its own key."""
+    return nnx.vmap(build)(jax.random.split(key, layers))
+
+
+def scan_layers(layers: nnx.Module, carry, *, body: Callable, remat: str):
+    """Runs `carry = body(carry, layer)` over a stack, recomputing by `REMAT[remat]`."""
+    step = lambda c, layer: (body(c, layer), None)  # noqa: E731
+    if remat != "none":
+        # Inside a scan XLA cannot undo the recomputation, so the costly barrier is not needed.
+        step = jax.checkpoint(step, policy=REMAT[remat], prevent_cse=False)
+    return jax.lax.scan(step, carry, layers)[0]

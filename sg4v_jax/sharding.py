@@ -1,0 +1,131 @@
+"""Meshes and sharding rules: from logical axis names to mesh axes, in one place.
+
+Mesh axes: `data` (replicas), `fsdp` (sharded weights and batch), `tensor` (heads, ffn, vocabulary),
+`context` (positions). A parameter or activation names its axes logically ("embed", "heads"); only
+`RULES` knows where they lie. One CPU is the mesh (1, 1, 1, 1): there is no code path without a mesh.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from sg4v_jax.errors import ConfigError
+
+AXES = ("data", "fsdp", "tensor", "context")
+
+# Logical axis -> mesh axes. An axis that a mesh cannot divide stays whole (`spec_for`).
+RULES: Mapping[str, tuple[str, ...]] = {
+    "batch": ("data", "fsdp"),
+    "position": ("context",),
+    "tiles": ("data", "fsdp", "tensor", "context"),
+    "embed": ("fsdp",),
+    "heads": ("tensor",),
+    "kv_heads": ("tensor",),
+    "ffn": ("tensor",),
+    "vocab": ("tensor",),
+    "vision_embed": ("fsdp",),
+    "layers": (),
+    "none": (),
+}
+
+
+def make_mesh(shape: Mapping[str, int] | None = None, *, devices: Sequence | None = None) -> Mesh:
+    """A mesh over `devices` (all of them by default) with the four axes.
+
+    Args:
+      shape: sizes by axis name; one may be -1 (what is left); axes left out are 1. Empty or None
+        puts every device on `fsdp`.
+
+    Raises:
+      ConfigError: unknown axis, or sizes whose product is not the number of devices.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    sizes = dict.fromkeys(AXES, 1) | dict(shape or {"fsdp": -1})
+    unknown = set(sizes) - set(AXES)
+    if unknown:
+        raise ConfigError(f"mesh: unknown axis {sorted(unknown)}", mend=f"use {', '.join(AXES)}")
+    free = [a for a, n in sizes.items() if n == -1]
+    if len(free) == 1:
+        sizes[free[0]] = len(devices) // math.prod(n for n in sizes.values() if n != -1)
+    if math.prod(sizes.values()) != len(devices):
+        raise ConfigError(
+            f"mesh {sizes}: product is not the number of devices, {len(devices)}",
+            mend="make the sizes multiply to it, or give one axis -1",
+        )
+    return jax.make_mesh(
+        tuple(sizes[a] for a in AXES), AXES, devices=devices, axis_types=(AxisType.Auto,) * 4
+    )
+
+
+def spec_for(axes: Sequence[str | None], *, shape: Sequence[int], mesh: Mesh) -> PartitionSpec:
+    """The partition of an array whose dimensions are named `axes`.
+
+    A mesh axis is used once, for the first dimension that it divides; the others stay whole, so
+    that 8 kv heads on `tensor=16` are replicated rather than an error here.
+
+    >>> spec_for(("embed", "ffn"), shape=(8, 32), mesh=mesh)  # fsdp=4, tensor=2
+    PartitionSpec('fsdp', 'tensor')
+    """
+    used, dims = set(), []
+    for name, size in zip(axes, shape, strict=True):
+        chosen = []
+        for mesh_axis in RULES[name] if name else ():
+            n = mesh.shape[mesh_axis]
+            if n > 1 and mesh_axis not in used and size % n == 0:
+                chosen.append(mesh_axis)
+                used.add(mesh_axis)
+                size //= n
+        dims.append(tuple(chosen) if len(chosen) > 1 else chosen[0] if chosen else None)
+    return PartitionSpec(*dims)
+
+
+def sharding_for(axes: Sequence[str | None], *, shape: Sequence[int], mesh: Mesh) -> NamedSharding:
+    """`spec_for` as a `NamedSharding`."""
+    return NamedSharding(mesh, spec_for(axes, shape=shape, mesh=mesh))
+
+
+def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
+    """Says where activation `x` should lie, one logical name a dimension; nothing off a mesh."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return x
+    spec = spec_for(axes, shape=x.shape, mesh=mesh)
+    return jax.lax.with_sharding_constraint(x, spec)
+
+
+def batch_shard(mesh: Mesh) -> tuple[int, int]:
+    """`(index, count)`: which part of each global batch this process must load.
+
+    From the batch sharding's own device map, so processes that hold the same rows (tensor or
+    context parallelism across hosts) load the same rows.
+
+    Raises:
+      ConfigError: this process' rows are not one contiguous equal part.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec(RULES["batch"]))
+    rows = mesh.shape["data"] * mesh.shape["fsdp"]
+    mine = sorted(
+        {s[0].indices(rows)[:2] for s in sharding.addressable_devices_indices_map((rows,)).values()}
+    )
+    low, high = mine[0][0], mine[-1][1]
+    held = sum(b - a for a, b in mine)
+    if held != high - low or rows % held or low % held:
+        raise ConfigError(
+            f"mesh {dict(mesh.shape)}: this process holds the batch parts {mine}, not one block",
+            mend="order the mesh so that data and fsdp run over whole hosts",
+        )
+    return low // held, rows // held
+
+
+def to_global(tree, *, mesh: Mesh, batch_axis: int = 0):
+    """Per-process numpy arrays -> global `jax.Array`s split over the batch on `batch_axis`."""
+    spec = PartitionSpec(*(None,) * batch_axis, RULES["batch"])
+    sharding = NamedSharding(mesh, spec)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree
+    )
