@@ -1,0 +1,95 @@
+"""The Grain pipeline over global rows: batches by number, whatever the workers and hosts.
+
+The data state is the number of global rows consumed; there is no iterator state to save. Grain's
+own packers give other rows for other worker and host counts, so packing is planned (`packing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import grain
+import numpy as np
+
+from sg4v_jax.batch import Batch
+from sg4v_jax.data.rows import Rows
+from sg4v_jax.errors import ConfigError
+
+
+class _LocalRows:
+    """The rows that one shard reads, in order, as a Grain source: item -> global row -> `Batch`.
+
+    With accumulation A a global batch is [A, B/A]; shard `i` of `n` holds the i-th part of the
+    second axis of every micro-batch.
+    """
+
+    def __init__(self, rows: Rows, *, shard: tuple[int, int], accumulate: int, start: int, stop: int):
+        self._rows, self._shard = rows, shard
+        self._accumulate, self._start, self._stop = accumulate, start, stop
+        self._part = rows.batch_rows // accumulate // shard[1]
+
+    def __len__(self) -> int:
+        return (self._stop - self._start) * self._accumulate * self._part
+
+    def global_row(self, item: int) -> int:
+        micro, k = divmod(item, self._part)  # counted over all steps
+        index, count = self._shard
+        first = self._start * self._rows.batch_rows
+        return first + micro * self._part * count + index * self._part + k
+
+    def __getitem__(self, item: int) -> Batch:
+        return self._rows[self.global_row(int(item))]
+
+
+def batches(
+    rows: Rows,
+    *,
+    start: int,
+    stop: int,
+    shard: tuple[int, int] = (0, 1),
+    accumulate: int = 1,
+    workers: int = 0,
+    threads: int = 2,
+) -> Iterator[Batch]:
+    """This process' part of the global batches `start` .. `stop - 1`.
+
+    Args:
+      rows: the run's rows.
+      start: first global step, from a checkpoint or 0.
+      shard: (index, count) of `sharding.batch_shard`.
+      accumulate: micro-batches a step; more than 1 gives a leading axis.
+      workers: processes that decode; 0 decodes in `threads` threads of this one.
+
+    Yields:
+      `Batch` of numpy arrays [B/count, ...], or [A, B/A/count, ...].
+
+    Raises:
+      ConfigError: the batch cannot be cut into `accumulate` x shards.
+    """
+    if rows.batch_rows % (accumulate * shard[1]):
+        raise ConfigError(
+            f"a batch of {rows.batch_rows} rows cannot be cut into {accumulate} micro-batches "
+            f"for {shard[1]} data shards",
+            mend="make data.batch_rows a multiple of both",
+        )
+    source = _LocalRows(rows, shard=shard, accumulate=accumulate, start=start, stop=stop)
+    per_step = rows.batch_rows // shard[1]
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * per_step)
+    data = grain.MapDataset.source(source).to_iter_dataset(options)
+    data = data.batch(per_step, batch_fn=_Stack(accumulate))
+    if workers:
+        data = data.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    return iter(data)
+
+
+class _Stack:
+    """Stacks rows to a batch; a class, so that worker processes can receive it."""
+
+    def __init__(self, accumulate: int):
+        self._accumulate = accumulate
+
+    def __call__(self, rows: Sequence[Batch]) -> Batch:
+        fields = [np.stack(values) for values in zip(*rows, strict=True)]
+        if self._accumulate > 1:
+            fields = [f.reshape(self._accumulate, -1, *f.shape[1:]) for f in fields]
+        return Batch(*fields)
