@@ -1,0 +1,73 @@
+"""One training step: sums of loss and gradient over micro-batches, divided once, one update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sg4v_jax.batch import Batch
+from sg4v_jax.models.params import Skeleton
+from sg4v_jax.train.state import TrainState
+
+Loss = Callable[..., tuple[jax.Array, jax.Array, dict[str, jax.Array]]]
+
+
+def make_step(
+    loss: Loss,
+    *,
+    skeleton: Skeleton,
+    optimizer: optax.GradientTransformation,
+    accumulate: int,
+) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
+    """The function `(state, batch, key) -> (state, metrics)`, to be jitted with donated state.
+
+    Args:
+      loss: `(model, batch, key) -> (total, weight, metric sums)`.
+      accumulate: micro-batches; more than 1 expects batches [A, B/A, ...] and scans over A, so
+        that a sharded axis is never reshaped.
+    """
+
+    def sums(trained, frozen, batch, key):
+        total, weight, metrics = loss(skeleton.build({**trained, **frozen}), batch, key)
+        return total, (weight, metrics)
+
+    gradient = jax.value_and_grad(sums, has_aux=True)
+
+    def step(state: TrainState, batch: Batch, key: jax.Array):
+        key = jax.random.fold_in(key, state.step)
+
+        def micro(number, part):
+            (total, (weight, metrics)), grads = gradient(
+                state.trained, state.frozen, part, jax.random.fold_in(key, number)
+            )
+            return grads, total, weight, metrics
+
+        if accumulate == 1:
+            grads, total, weight, metrics = micro(0, batch)
+        else:
+            shapes = jax.eval_shape(micro, 0, jax.tree.map(lambda x: x[0], batch))
+            zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+            def add(carry, numbered):
+                return jax.tree.map(jnp.add, carry, micro(*numbered)), None
+
+            (grads, total, weight, metrics), _ = jax.lax.scan(
+                add, zeros, (jnp.arange(accumulate), batch)
+            )
+        # A batch of holes has weight 0: then there is nothing to learn and nothing to divide.
+        divisor = jnp.where(weight > 0, weight, 1.0)
+        grads = jax.tree.map(lambda g: g / divisor, grads)
+        updates, slots = optimizer.update(grads, state.slots, state.trained)
+        trained = optax.apply_updates(state.trained, updates)
+        out = {
+            "loss": total / divisor,
+            "weight": weight,
+            "grad_norm": optax.global_norm(grads),
+            **metrics,
+        }
+        return TrainState(state.step + 1, trained, state.frozen, slots), out
+
+    return step

@@ -1,0 +1,68 @@
+"""A working directory belongs to one config; it says so when another one comes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sg4v_jax import files
+from sg4v_jax.errors import WorkdirError
+
+CONFIG = "config.json"
+# How a run is carried out, not what it computes: may differ between resumptions.
+FREE = ("run.log_every", "run.save_every", "run.workers", "run.threads", "run.keep", "run.mesh")
+
+
+def claim(folder: str | os.PathLike, config: Mapping[str, Any]) -> None:
+    """Writes the config of a new run, or checks it against the one that is there.
+
+    Raises:
+      WorkdirError: the folder belongs to another config; every difference is shown.
+    """
+    file = files.path(folder) / CONFIG
+    ours = json.loads(json.dumps(config, default=list))
+    if not file.exists():
+        files.write_json(file, ours)
+        return
+    theirs = files.read_json(file)
+    differences = [
+        f"{name}: {old!r} there, {new!r} now"
+        for name, old, new in _difference(theirs, ours)
+        if not name.startswith(FREE)
+    ]
+    if differences:
+        raise WorkdirError(
+            f"{folder} belongs to a run of another config:\n    " + "\n    ".join(differences),
+            mend="use another --workdir, or the same config",
+        )
+
+
+def check_data(folder: str | os.PathLike, data: Mapping[str, Any], *, plan: str) -> None:
+    """Checks that a checkpoint's data position counts the rows of the same plan.
+
+    Raises:
+      WorkdirError: the annotation files changed since the checkpoint was saved.
+    """
+    if data and data["plan"] != plan:
+        raise WorkdirError(
+            f"{folder}: its checkpoint counts rows of plan {data['plan']}, the data gives {plan}",
+            mend="bring the annotation files back as they were, or start in another --workdir",
+        )
+
+
+def record_skipped(folder: str | os.PathLike, skipped: Sequence[tuple[str, str]]) -> None:
+    """Writes `skipped.jsonl`: each record that cannot be used, and why."""
+    lines = [json.dumps({"record": where, "reason": reason}) for where, reason in skipped]
+    files.write_atomic(files.path(folder) / "skipped.jsonl", "".join(x + "\n" for x in lines))
+
+
+def _difference(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in sorted(set(old) | set(new)):
+            inner = f"{name}.{key}" if name else key
+            found += _difference(old.get(key), new.get(key), inner)
+        return found
+    return [] if old == new else [(name, old, new)]

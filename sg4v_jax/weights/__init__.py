@@ -1,0 +1,1 @@
+"""Checkpoints of other frameworks: name tables, both directions, and safetensors files."""

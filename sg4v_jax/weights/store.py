@@ -1,0 +1,85 @@
+"""A model directory: what every verb takes as `--model`.
+
+model.json       the model's dataclasses and how it is shown its input
+tokenizer.json
+params.safetensors   parameters by path (a shipped or exported model), or
+checkpoints/         the training checkpoints of a working directory
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+from sg4v_jax import files
+from sg4v_jax.data.inputs import InputSpec
+from sg4v_jax.errors import CheckpointError
+from sg4v_jax.models.clip import CLIPConfig
+from sg4v_jax.models.llama import LlamaConfig
+from sg4v_jax.models.video_lm import VideoLMConfig
+from sg4v_jax.text.tokenizer import Tokenizer
+from sg4v_jax.video.anyres import AnyRes
+
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSettings:
+    """Everything about a model but its weights."""
+
+    config: VideoLMConfig
+    inputs: InputSpec
+    tokenizer: Tokenizer
+
+
+def anyres_of(config: VideoLMConfig) -> AnyRes:
+    """The any-resolution settings in pixels that belong to a model."""
+    side = config.tower.image_size
+    pinpoints = tuple((w * side, h * side) for w, h in config.pinpoints)
+    return AnyRes(side=side, pinpoints=pinpoints, patches=config.tower.patches)
+
+
+def save_settings(folder: str | os.PathLike, settings: ModelSettings) -> None:
+    """Writes `model.json` and `tokenizer.json`."""
+    inputs = dataclasses.asdict(settings.inputs)
+    del inputs["anyres"]  # follows from the model
+    value = {"format": FORMAT, "model": dataclasses.asdict(settings.config), "inputs": inputs}
+    settings.tokenizer.save(files.path(folder) / "tokenizer.json")
+    files.write_json(files.path(folder) / "model.json", value)
+
+
+def load_settings(folder: str | os.PathLike) -> ModelSettings:
+    """Reads `model.json` and `tokenizer.json`.
+
+    Raises:
+      CheckpointError: not a model directory, or written by another version of the format.
+    """
+    file = files.path(folder) / "model.json"
+    if not file.exists():
+        raise CheckpointError(
+            f"{folder}: not a model directory (it has no model.json)",
+            mend="give the workdir of `sg4v train`, or a folder made by this package",
+        )
+    value = files.read_json(file)
+    if value.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{file}: field 'format' is {value.get('format')!r}, this version reads {FORMAT}"
+        )
+    try:
+        config = model_config_from_json(value["model"])
+        inputs = InputSpec(anyres=anyres_of(config), **value["inputs"])
+    except (KeyError, TypeError) as e:
+        raise CheckpointError(f"{file}: a field is missing or unknown: {e}") from e
+    return ModelSettings(config, inputs, Tokenizer.from_file(files.path(folder) / "tokenizer.json"))
+
+
+def model_config_from_json(value: dict[str, Any]) -> VideoLMConfig:
+    """The dataclasses back from JSON, where tuples became lists."""
+    tower = {k: tuple(v) if isinstance(v, list) else v for k, v in value["tower"].items()}
+    return VideoLMConfig(
+        tower=CLIPConfig(**tower),
+        llm=LlamaConfig(**value["llm"]),
+        separators=value["separators"],
+        pinpoints=tuple(tuple(p) for p in value["pinpoints"]),
+    )
