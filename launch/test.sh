@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Runs the tests.
+#
+#   launch/test.sh [ARGS]         tests that are neither slow nor need a TPU compiler
+#   launch/test.sh --all [ARGS]   every test, the lint, and the smoke tests on Python 3.13
+#
+# ARGS go to pytest. $PYTHON names the Python to use (3.11 to 3.13); $TEST_WORKERS the number of
+# test processes (2; 0 = none beside pytest's own).
+set -euo pipefail
+# shellcheck source=launch/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+chosen=(-m "not slow and not tpu_aot")
+everything=0
+if [[ ${1:-} == --all ]]; then
+  everything=1
+  chosen=()
+  shift
+fi
+
+venv=$root/.venv
+python=$(find_python)
+make_venv "$venv" "$python" dev torch
+keep_compiled
+cd "$root"
+
+if [[ $everything == 1 ]]; then
+  say "lint"
+  "$venv/bin/ruff" check .
+  "$venv/bin/ruff" format --check .
+  if newest=$(find_python_series 3.13); then
+    say "smoke tests on $("$newest" --version)"
+    make_venv "$root/.venv-3.13" "$newest" dev
+    "$root/.venv-3.13/bin/python" -m pytest -q -m smoke
+  else
+    say "no Python 3.13 here: its smoke tests are left out"
+  fi
+fi
+
+say "tests on $("$venv/bin/python" --version)"
+exec "$venv/bin/python" -m pytest -q -n "${TEST_WORKERS:-2}" --dist loadfile --durations 10 \
+  ${chosen[@]+"${chosen[@]}"} "$@"
