@@ -3,6 +3,8 @@
 import ml_collections
 from ml_collections import config_dict
 
+from sg4v_jax.text.chat import GRID_PREAMBLE
+
 
 def base() -> ml_collections.ConfigDict:
     """A config with every field; a run's own file sets what is particular to it."""
@@ -25,6 +27,7 @@ def base() -> ml_collections.ConfigDict:
             band=50,
             longest_side=1920,
             template="llava_llama_3",
+            preamble=GRID_PREAMBLE,  # before the first question in chat; records carry their own
             positions=6144,  # S, what one row holds
             tiles=10,  # T
             scored=2048,  # L

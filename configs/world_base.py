@@ -8,7 +8,7 @@ Two CPU cores: 3 minutes for the data, then about an hour. The scenes are of the
 it sees no held-out combination of shape and colour and no test video.
 """
 
-from configs import common
+from sg4v_jax.configs import common
 
 
 def get_config(arg: str = ""):
@@ -17,8 +17,9 @@ def get_config(arg: str = ""):
     c.model.dtype = "float32"
     c.model.remat = "dots"
     c.data.annotations = ("runs/world_base_data/train.json",)
-    c.data.tokenizer = "sg4v_jax/assets/world/tokenizer.json"
+    c.data.tokenizer = "asset:world/tokenizer.json"
     c.data.template = "llama_3_bare"
+    c.data.preamble = ""
     c.data.positions = 512
     c.data.tiles = 15
     c.data.scored = 160

@@ -6,6 +6,7 @@ except the checkpoint library and the video encoder.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -16,8 +17,14 @@ from etils import epath
 from sg4v_jax.errors import RecordError, StorageError, UnsafePathError
 
 
+ASSET = "asset:"  # prefix of names of files that the package ships
+
+
 def path(name: str | os.PathLike) -> epath.Path:
-    """`name` as a path object, local or `gs://`."""
+    """`name` as a path object: local, `gs://`, or `asset:NAME` for a file that the package ships."""
+    text = os.fspath(name)
+    if text.startswith(ASSET):
+        return epath.Path(__file__).parent / "assets" / text.removeprefix(ASSET)
     return epath.Path(name)
 
 
@@ -42,7 +49,8 @@ def write_atomic(name: str | os.PathLike, content: bytes | str) -> None:
                     pass  # object stores have no descriptor to sync
         temporary.replace(target)
     except OSError as e:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder itself may be what is wrong
+            temporary.unlink(missing_ok=True)
         raise StorageError(
             f"cannot write {target}: {e.strerror or e}",
             mend="free some space or choose another folder; the earlier file is unchanged",

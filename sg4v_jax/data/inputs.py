@@ -31,6 +31,7 @@ class InputSpec:
       frames: frames a video, in a square grid; `band`: white pixels between them;
       longest_side: cap on the grid's longer side, 0 for none.
       template: name of the chat template.
+      preamble: text that stands before the first question about a video.
     """
 
     anyres: AnyRes
@@ -39,6 +40,7 @@ class InputSpec:
     band: int
     longest_side: int
     template: str
+    preamble: str
 
     def __post_init__(self):
         if self.visual not in ("anyres", "overview"):

@@ -122,7 +122,7 @@ class Placed(NamedTuple):
     """A sample with its pixels and the weight of each scored position, ready to be packed."""
 
     sequence: Sequence1D
-    tiles: np.ndarray  # u8[t,R,R,3]
+    tiles: np.ndarray | None  # u8[t,R,R,3]; None: it cannot be read and its place stays empty
     weight: float
 
 
@@ -130,7 +130,8 @@ def place(samples: Sequence[Placed], *, budget, side: int, patches: int) -> Batc
     """Packs `samples` into one row: a `Batch` without its leading axis.
 
     Args:
-      samples: what the plan put into this row, in order; may be empty (a hole: all padding).
+      samples: what the plan put into this row, in order; may be none (all padding). One without
+        tiles leaves a hole of its size (segment 0, nothing scored); no other sample moves.
       budget: `packing.Budget`, the row's `positions`, `tiles` and `scored` positions.
       side: `R`; `patches`: `p`.
 
@@ -153,9 +154,14 @@ def place(samples: Sequence[Placed], *, budget, side: int, patches: int) -> Batc
         tiles=np.zeros((t, side, side, 3), np.uint8),
     )
     position = tile = score = 0
-    for number, (sequence, tiles, weight) in enumerate(samples, 1):
+    number = 0
+    for sequence, tiles, weight in samples:
         n, m = len(sequence.tokens), len(sequence.loss_index)
         at, scores = slice(position, position + n), slice(score, score + m)
+        if tiles is None:
+            position, tile, score = position + n, tile + sequence.tiles, score + m
+            continue
+        number += 1
         index = sequence.visual_index
         patch = index + tile * patches * patches
         separator = t * patches * patches + (SEPARATOR - index)

@@ -61,7 +61,7 @@ def check_fits(lengths: np.ndarray, *, budget: Budget, names: Sequence[str]) -> 
     raise BudgetError(
         f"record {names[record]}: needs {lengths[record, part]} {part_name}, a row has "
         f"{budget.as_array()[part]} ({int(over.any(1).sum())} of {len(lengths)} records too long)",
-        mend=f"raise data.{part_name} to {int(lengths[:, part].max())}, or set data.too_long='drop'",
+        mend=f"raise data.{part_name} to {int(lengths[:, part].max())}, or leave such records out",
     )
 
 

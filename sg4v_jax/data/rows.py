@@ -51,7 +51,8 @@ def build_index(
         try:
             size, length = sample_lengths(record, spec=spec, tokenizer=tokenizer)
         except Sg4vError as e:
-            skipped.append((record.where, e.message))
+            named = e.message if record.where in e.message else f"{record.where}: {e.message}"
+            skipped.append((record.where, named))
             continue
         kept.append(record)
         sizes.append(size)
@@ -92,17 +93,19 @@ class Rows:
         self.batch_rows = batch_rows
         self._plan_settings = dict(seed=seed, norm=norm, microbatch=microbatch)
         self._plans: dict[int, packing.Plan] = {}
-        self._ends = [0]  # global row at which each planned epoch begins
+        self._ends = (0,)  # global row at which each planned epoch begins
 
     def plan(self, epoch: int) -> packing.Plan:
         """The plan of one epoch (kept, as several threads read from the same two or three)."""
-        if epoch not in self._plans:
-            self._plans[epoch] = packing.plan(
+        planned = self._plans.get(epoch)
+        if planned is None:
+            planned = packing.plan(
                 self.index.lengths, budget=self.budget, epoch=epoch, **self._plan_settings
             )
+            self._plans[epoch] = planned
             for old in [e for e in list(self._plans) if e < epoch - 2]:
                 self._plans.pop(old, None)
-        return self._plans[epoch]
+        return planned
 
     def steps_in(self, epoch: int) -> int:
         """Global batches of one epoch."""
@@ -110,11 +113,12 @@ class Rows:
 
     def locate(self, row: int) -> tuple[int, int]:
         """Global row -> (epoch, row within it)."""
-        while self._ends[-1] <= row:
-            epoch = len(self._ends) - 1
-            self._ends.append(self._ends[-1] + self.steps_in(epoch) * self.batch_rows)
-        epoch = int(np.searchsorted(self._ends, row, side="right")) - 1
-        return epoch, row - self._ends[epoch]
+        ends = self._ends
+        while ends[-1] <= row:
+            ends = (*ends, ends[-1] + self.steps_in(len(ends) - 1) * self.batch_rows)
+        self._ends = ends  # whole: threads that come here together must not both append
+        epoch = int(np.searchsorted(ends, row, side="right")) - 1
+        return epoch, row - ends[epoch]
 
     def records_of(self, row: int) -> np.ndarray:
         """The record numbers in a global row; empty where the epoch is filled up."""
@@ -129,28 +133,28 @@ class Rows:
         """
         epoch, _ = self.locate(row)
         weights = self.plan(epoch).weights
-        placed = []
-        for number in self.records_of(row):
-            sample = self._read(int(number))
-            if sample is not None:
-                placed.append(layout.Placed(*sample, float(weights[number])))
+        placed = [
+            layout.Placed(*self._read(int(number)), float(weights[number]))
+            for number in self.records_of(row)
+        ]
         anyres = self.spec.anyres
         return layout.place(placed, budget=self.budget, side=anyres.side, patches=anyres.patches)
 
-    def _read(self, number: int):
+    def _read(self, number: int) -> tuple[layout.Sequence1D, np.ndarray | None]:
+        """A record laid out, and its tiles: None where its pictures cannot be read."""
         record = self.index.records[number]
+        sequence, _ = self.spec.record_sequence(
+            record, sizes=self.index.sizes[number], tokenizer=self.tokenizer
+        )
         try:
-            sequence, _ = self.spec.record_sequence(
-                record, sizes=self.index.sizes[number], tokenizer=self.tokenizer
-            )
             pixels = [self.spec.tiles(self.spec.load(v)) for v in record.visuals]
         except Sg4vError as e:
             log.warning("skipped %s: %s", record.where, e.message)
-            return None
+            return sequence, None
         side = self.spec.anyres.side
         empty = np.zeros((0, side, side, 3), np.uint8)
         tiles = np.concatenate([empty, *pixels])
         if len(tiles) != sequence.tiles:
             log.warning("skipped %s: its pictures changed size since indexing", record.where)
-            return None
+            return sequence, None
         return sequence, tiles

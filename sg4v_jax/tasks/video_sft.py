@@ -72,6 +72,7 @@ def model_settings(config: ml_collections.ConfigDict) -> ModelSettings:
         band=data.band,
         longest_side=data.longest_side,
         template=data.template,
+        preamble=data.preamble,
     )
     source = data.tokenizer or files.path(config.model.init) / "tokenizer.json"
     tokenizer = Tokenizer.from_file(source)

@@ -1,0 +1,58 @@
+"""sg4v chat --model=DIR --video=FILE [--query=TEXT] [--visual=anyres|overview]
+
+Asks a model about a video. Without --query it asks you, turn by turn until end of input (Ctrl-D),
+and remembers the turns.
+"""
+
+import sys
+
+from absl import flags
+from rich.console import Console
+
+from sg4v_jax.errors import ConfigError
+
+_MODEL = flags.DEFINE_string("model", None, "model directory, or asset:world for the shipped one")
+_VIDEO = flags.DEFINE_string("video", None, "video file")
+_QUERY = flags.DEFINE_string("query", None, "one question; answer it and end")
+_VISUAL = flags.DEFINE_enum(
+    "visual", None, ["anyres", "overview"], "tiles and overview, or overview alone (as trained)"
+)
+_NEW = flags.DEFINE_integer("max_new_tokens", 512, "longest answer", lower_bound=1)
+_TEMPERATURE = flags.DEFINE_float("temperature", 0.0, "0 = the likeliest token", lower_bound=0)
+_TOP_P = flags.DEFINE_float("top_p", 0.9, "sample from this mass", lower_bound=0, upper_bound=1)
+_SEED = flags.DEFINE_integer("seed", 0, "of sampling")
+
+
+def main(argv: list[str]) -> int:
+    if not _MODEL.value or not _VIDEO.value:
+        raise ConfigError("chat needs --model and --video", mend="see `sg4v chat --help`")
+    from sg4v_jax.cli.runtime import start_jax
+
+    start_jax()
+    from sg4v_jax.infer.chat import Chat
+    from sg4v_jax.infer.engine import Engine
+    from sg4v_jax.infer.generate import Sampling
+
+    sampling = Sampling(temperature=_TEMPERATURE.value, top_p=_TOP_P.value, seed=_SEED.value)
+    console = Console(stderr=True)
+    with console.status("loading"):
+        engine = Engine.load(_MODEL.value, visual=_VISUAL.value or "")
+        chat = Chat(engine, video=_VIDEO.value, max_new_tokens=_NEW.value, sampling=sampling)
+    if _QUERY.value is not None:
+        print(chat.ask(_QUERY.value))
+        return 0
+    for query in _queries():
+        print(chat.ask(query), flush=True)
+    return 0
+
+
+def _queries():
+    """Lines from the user until end of input; blank ones are passed over."""
+    while True:
+        if sys.stdin.isatty():
+            print("> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()

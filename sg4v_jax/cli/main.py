@@ -1,0 +1,92 @@
+"""sg4v: ShareGPT4Video in JAX, from videos to a trained model that answers.
+
+A verb is a module of this package with a docstring (its help), absl flags and `main(argv)`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from absl import flags
+from rich.console import Console
+
+import sg4v_jax
+from sg4v_jax.errors import ConfigError, Sg4vError
+
+VERBS = {
+    "quickstart": ("quickstart", "data, training, answers and a report, in one go"),
+    "train": ("train", "train a model by a config file"),
+    "chat": ("chat", "ask a model about a video"),
+    "data show": ("data_show", "look at training rows as the model gets them"),
+    "world make": ("world_make", "render a data set of videos with captions and questions"),
+    "world eval": ("world_eval", "answer a rendered data set's questions; write a report"),
+}
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+def entry() -> None:
+    """Runs the command line and exits: 0 done, 2 bad input, 130 interrupted."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(argv: list[str]) -> int:
+    """Runs `sg4v ARGV` and returns the exit code."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if argv[0] == "--version":
+        print(f"sg4v {sg4v_jax.__version__}")
+        return 0
+    try:
+        verb, rest = _verb(argv)
+        module = importlib.import_module(f"sg4v_jax.cli.{VERBS[verb][0]}")
+        if any(a in ("-h", "--help", "-help", "--helpshort", "--helpfull") for a in rest):
+            print(_help(verb, module))
+            return 0
+        return module.main(_parse(verb, rest)) or 0
+    except Sg4vError as e:
+        Console(stderr=True).print(f"error: {e}", style="red", markup=False, highlight=False)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _verb(argv: list[str]) -> tuple[str, list[str]]:
+    for words in (2, 1):
+        name = " ".join(argv[:words])
+        if name in VERBS:
+            return name, argv[words:]
+    inner = [v for v in VERBS if v.startswith(argv[0] + " ")]
+    known = ", ".join(inner or VERBS)
+    raise ConfigError(f"unknown verb {' '.join(argv[:2])!r}", mend=f"use one of: {known}")
+
+
+def _parse(verb: str, rest: list[str]) -> list[str]:
+    from sg4v_jax.cli import config_flag
+
+    try:
+        return flags.FLAGS([f"sg4v {verb}", *config_flag.resolve(rest)])[1:]
+    except flags.Error as e:
+        raise ConfigError(str(e).strip(), mend=f"see `sg4v {verb} --help`") from e
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise config_flag.explain(e, rest) from e
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    lines = [__doc__.splitlines()[0], "", "usage: sg4v VERB [--flag=value ...]", ""]
+    lines += [f"  {verb:{width}}  {text}" for verb, (_, text) in VERBS.items()]
+    lines += ["", "`sg4v VERB --help` tells a verb's flags; `sg4v --version` the version."]
+    return "\n".join(lines)
+
+
+def _help(verb: str, module) -> str:
+    lines = [module.__doc__.strip(), "", "flags:"]
+    for flag in flags.FLAGS.flags_by_module_dict().get(module.__name__, []):
+        if flag.name.startswith("config."):
+            continue
+        default = "" if flag.default in (None, "") else f" (default {flag.default})"
+        lines.append(f"  --{flag.name}: {flag.help}{default}")
+    return "\n".join(lines)

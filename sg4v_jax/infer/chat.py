@@ -1,0 +1,51 @@
+"""A conversation about one video: remembers its turns."""
+
+from __future__ import annotations
+
+import os
+
+from sg4v_jax.data.record import Visual
+from sg4v_jax.infer.engine import Engine, Request
+from sg4v_jax.infer.generate import Sampling
+from sg4v_jax.text.chat import IMAGE_PLACEHOLDER, Turn
+
+
+class Chat:
+    """Asks `engine` about one video, each question with all turns before it.
+
+    The video stands in the first turn only. (The original's demo adds an image place every turn,
+    which then shows the model a single tile.)
+
+    Raises:
+      VideoError: the video cannot be read.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        video: str | os.PathLike,
+        max_new_tokens: int,
+        sampling: Sampling = Sampling(),
+    ):
+        self._engine, self._sampling, self._max = engine, sampling, max_new_tokens
+        self.picture = engine.settings.inputs.load(Visual("video", str(video)))
+        self.turns: list[Turn] = []
+
+    def ask(self, query: str) -> str:
+        """The answer to `query`, given the turns so far.
+
+        Raises:
+          RecordError: the query spells a control token or an image place.
+          BudgetError: the conversation is longer than the model's positions.
+        """
+        query = query.replace(IMAGE_PLACEHOLDER, "")
+        preamble = self._engine.settings.inputs.preamble
+        first = f"{IMAGE_PLACEHOLDER}\n{preamble}{query}"
+        turns = [*self.turns, Turn("user", query if self.turns else first)]
+        [answer] = self._engine.answer(
+            [Request(turns, [self.picture])], max_new_tokens=self._max, sampling=self._sampling
+        )
+        # An empty answer would be a turn without an end; the template then has none to close.
+        self.turns = [*turns, Turn("assistant", answer)] if answer else self.turns
+        return answer
