@@ -75,7 +75,10 @@ class InputSpec:
         """
         if visual.kind == "image":
             with _open_image(visual.path) as image:
-                return np.asarray(image.convert("RGB"))
+                try:
+                    return np.asarray(image.convert("RGB"))
+                except OSError as e:  # pixels are read here, so a cut file is found out here
+                    raise CorruptVideoError(f"{visual.path}: not a whole image ({e})") from e
         return self.grid(sample_frames(visual.path, n=self.frames).frames)
 
     def grid(self, frames: Sequence[np.ndarray]) -> np.ndarray:

@@ -201,4 +201,3 @@ def check(batch: Batch, *, patches: int, separators: int, vocab_size: int) -> No
                 f"batch field {field}{list(at)} is {values[at]}, outside {low}..{high}",
                 mend="the tokenizer, tile budget or model config do not belong together",
             )
-

@@ -87,7 +87,7 @@ def plan(
 
     >>> lengths = np.array([[5, 1, 2], [3, 1, 2], [4, 0, 1]])
     >>> plan(lengths, budget=Budget(8, 2, 4), seed=0, epoch=0).rows  # 5 + 3 fit, 4 is alone
-    (array([2]), array([0, 1]))
+    (array([0, 1]), array([2]))
 
     Raises:
       ConfigError: unknown `norm`, or `microbatch` without a size.

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import grain
 import numpy as np
+from absl import flags
 
 from sg4v_jax.batch import Batch
 from sg4v_jax.data.rows import Rows
@@ -23,7 +24,9 @@ class _LocalRows:
     second axis of every micro-batch.
     """
 
-    def __init__(self, rows: Rows, *, shard: tuple[int, int], accumulate: int, start: int, stop: int):
+    def __init__(
+        self, rows: Rows, *, shard: tuple[int, int], accumulate: int, start: int, stop: int
+    ):
         self._rows, self._shard = rows, shard
         self._accumulate, self._start, self._stop = accumulate, start, stop
         self._part = rows.batch_rows // accumulate // shard[1]
@@ -58,7 +61,7 @@ def batches(
       start: first global step, from a checkpoint or 0.
       shard: (index, count) of `sharding.batch_shard`.
       accumulate: micro-batches a step; more than 1 gives a leading axis.
-      workers: processes that decode; 0 decodes in `threads` threads of this one.
+      workers: processes that decode, each in `threads` threads; 0 decodes in this one.
 
     Yields:
       `Batch` of numpy arrays [B/count, ...], or [A, B/A/count, ...].
@@ -73,13 +76,18 @@ def batches(
             mend="make data.batch_rows a multiple of both",
         )
     source = _LocalRows(rows, shard=shard, accumulate=accumulate, start=start, stop=stop)
+    data, stack = grain.MapDataset.source(source), _Stack(accumulate)
     per_step = rows.batch_rows // shard[1]
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * per_step)
-    data = grain.MapDataset.source(source).to_iter_dataset(options)
-    data = data.batch(per_step, batch_fn=_Stack(accumulate))
-    if workers:
-        data = data.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
-    return iter(data)
+    if not workers:  # the threads share the rows of a batch
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * per_step)
+        return iter(data.to_iter_dataset(options).batch(per_step, batch_fn=stack))
+    # Grain deals items out to the workers, so that an item must be a whole batch here: dealt
+    # single rows, two workers would batch rows 0 2 4 6 and 1 3 5 7.
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2)
+    data = data.batch(per_step, batch_fn=stack).to_iter_dataset(options)
+    if not flags.FLAGS.is_parsed():  # Grain reads its own flags, also where absl runs no main
+        flags.FLAGS.mark_as_parsed()
+    return iter(data.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers)))
 
 
 class _Stack:

@@ -47,7 +47,7 @@ def _record(item: object, number: int, *, path: str, root: str | os.PathLike) ->
     visuals = []
     for kind in ("image", "video"):
         value = item.get(kind, [])
-        for one in [value] if isinstance(value, str) else value:
+        for one in value if isinstance(value, list) else [value]:
             if not isinstance(one, str):
                 raise RecordError(
                     f"{where}: field {kind!r}: expected a path, got {one!r:.60}",

@@ -51,14 +51,14 @@ def build_index(
         try:
             size, length = sample_lengths(record, spec=spec, tokenizer=tokenizer)
         except Sg4vError as e:
-            named = e.message if record.where in e.message else f"{record.where}: {e.message}"
-            skipped.append((record.where, named))
+            skipped.append((record.where, e.message))
             continue
         kept.append(record)
         sizes.append(size)
         lengths.append(length)
     if len(skipped) > max_skipped * len(records) or not kept:
-        first = "; ".join(reason for _, reason in skipped[:3]) or "there are no records"
+        named = (why if where in why else f"{where}: {why}" for where, why in skipped[:3])
+        first = "; ".join(named) or "there are no records"
         raise RecordError(
             f"{len(skipped)} of {len(records)} records cannot be used: {first}",
             mend="mend or remove them, or raise data.max_skipped",

@@ -36,10 +36,10 @@ class Chat:
         """The answer to `query`, given the turns so far.
 
         Raises:
-          RecordError: the query spells a control token or an image place.
+          RecordError: the query spells a control token, or nothing is left of it.
           BudgetError: the conversation is longer than the model's positions.
         """
-        query = query.replace(IMAGE_PLACEHOLDER, "")
+        query = _without_places(query)
         preamble = self._engine.settings.inputs.preamble
         first = f"{IMAGE_PLACEHOLDER}\n{preamble}{query}"
         turns = [*self.turns, Turn("user", query if self.turns else first)]
@@ -47,5 +47,13 @@ class Chat:
             [Request(turns, [self.picture])], max_new_tokens=self._max, sampling=self._sampling
         )
         # An empty answer would be a turn without an end; the template then has none to close.
-        self.turns = [*turns, Turn("assistant", answer)] if answer else self.turns
+        if said := _without_places(answer):
+            self.turns = [*turns, Turn("assistant", said)]
         return answer
+
+
+def _without_places(text: str) -> str:
+    """`text` with no `<image>` left, not even one that closes up around another taken out."""
+    while IMAGE_PLACEHOLDER in text:
+        text = text.replace(IMAGE_PLACEHOLDER, "")
+    return text

@@ -16,11 +16,10 @@ from sg4v_jax.data import layout
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.errors import BudgetError
 from sg4v_jax.infer.generate import Sampling, decode, prefill, right_align
-from sg4v_jax.infer.load import load_flat_params
 from sg4v_jax.models.params import skeleton
 from sg4v_jax.models.video_lm import VideoLM
 from sg4v_jax.text.chat import Turn
-from sg4v_jax.weights.store import ModelSettings, load_settings
+from sg4v_jax.weights.store import ModelSettings, load_params, load_settings
 
 PROMPT_STEP = 64  # prompt buckets are multiples of this
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -61,7 +60,7 @@ class Engine:
         if visual:
             inputs = dataclasses.replace(settings.inputs, visual=visual)
             settings = dataclasses.replace(settings, inputs=inputs)
-        return cls(settings, load_flat_params(folder), dtype=dtype)
+        return cls(settings, load_params(folder), dtype=dtype)
 
     def answer(
         self,

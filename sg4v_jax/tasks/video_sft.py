@@ -20,7 +20,6 @@ from sg4v_jax.data.pipeline import batches
 from sg4v_jax.data.readers import read_llava_json
 from sg4v_jax.data.rows import Rows, build_index
 from sg4v_jax.errors import ConfigError
-from sg4v_jax.infer.load import load_flat_params
 from sg4v_jax.models.params import Skeleton, flatten, skeleton
 from sg4v_jax.models.video_lm import PRESETS, VideoLM, VideoLMConfig
 from sg4v_jax.text.tokenizer import Tokenizer
@@ -29,7 +28,13 @@ from sg4v_jax.train.checkpoint import Checkpoints
 from sg4v_jax.train.losses import next_token_loss
 from sg4v_jax.train.metrics import MetricsLog
 from sg4v_jax.train.step import make_step
-from sg4v_jax.weights.store import ModelSettings, anyres_of, load_settings, save_settings
+from sg4v_jax.weights.store import (
+    ModelSettings,
+    anyres_of,
+    load_params,
+    load_settings,
+    save_settings,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,7 +235,7 @@ def _start(
         )
         return checkpoints.restore(wanted)
     if config.model.init:
-        flat = load_flat_params(config.model.init)
+        flat = load_params(config.model.init)
         shape.build(flat)  # says what does not fit
         created = state.create(flat, groups=groups, optimizer=optimizer)
         return jax.device_put(created, placed), {}

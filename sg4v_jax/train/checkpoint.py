@@ -16,9 +16,7 @@ from orbax.checkpoint.experimental import v1 as ocp
 from sg4v_jax import files
 from sg4v_jax.errors import CheckpointError, StorageError
 from sg4v_jax.train.state import TrainState
-
-FOLDER = "checkpoints"
-
+from sg4v_jax.weights.store import CHECKPOINTS
 
 class Checkpoints:
     """The checkpoints of one working directory.
@@ -29,7 +27,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: str | os.PathLike, *, keep: int = 2):
-        self._folder = files.path(workdir) / FOLDER
+        self._folder = files.path(workdir) / CHECKPOINTS
         self._folder.mkdir(parents=True, exist_ok=True)
         policy = ocp.training.preservation_policies.LatestN(n=keep)
         self._orbax = ocp.training.Checkpointer(
@@ -94,28 +92,6 @@ class Checkpoints:
     def close(self) -> None:
         """Waits for what is being written."""
         self._orbax.close()
-
-
-def load_params(workdir: str | os.PathLike) -> dict[str, jax.Array] | None:
-    """Parameters by path of the newest checkpoint under `workdir`; None when there is none.
-
-    Raises:
-      CheckpointError: the checkpoint cannot be read.
-    """
-    if not (files.path(workdir) / FOLDER).is_dir():
-        return None
-    orbax = ocp.training.Checkpointer((files.path(workdir) / FOLDER).resolve())
-    try:
-        if orbax.latest is None:
-            return None
-        return orbax.load_checkpointables(orbax.latest.step, {"params": None})["params"]
-    except Exception as e:
-        raise CheckpointError(
-            f"{workdir}: its newest checkpoint cannot be read ({_first_line(e)})",
-            mend="remove that step's folder to fall back to the one before",
-        ) from e
-    finally:
-        orbax.close()
 
 
 def _first_line(error: Exception) -> str:

@@ -12,6 +12,10 @@ import dataclasses
 import os
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+from orbax.checkpoint.experimental import v1 as ocp
+
 from sg4v_jax import files
 from sg4v_jax.data.inputs import InputSpec
 from sg4v_jax.errors import CheckpointError
@@ -20,8 +24,11 @@ from sg4v_jax.models.llama import LlamaConfig
 from sg4v_jax.models.video_lm import VideoLMConfig
 from sg4v_jax.text.tokenizer import Tokenizer
 from sg4v_jax.video.anyres import AnyRes
+from sg4v_jax.weights import safetensors_io
 
 FORMAT = 1
+PARAMS = "params.safetensors"
+CHECKPOINTS = "checkpoints"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,3 +90,45 @@ def model_config_from_json(value: dict[str, Any]) -> VideoLMConfig:
         separators=value["separators"],
         pinpoints=tuple(tuple(p) for p in value["pinpoints"]),
     )
+
+
+def load_params(folder: str | os.PathLike) -> dict[str, jax.Array]:
+    """Parameters by path, f32, of a working directory's newest checkpoint or a shipped model.
+
+    Raises:
+      CheckpointError: `folder` has neither a checkpoint nor a parameter file, or it is damaged.
+    """
+    flat = _newest_checkpoint(folder)
+    file = files.path(folder) / PARAMS
+    if flat is None and file.exists():
+        flat = safetensors_io.read(file)
+    if flat is None:
+        raise CheckpointError(
+            f"{folder}: no weights (neither {PARAMS} nor a checkpoint)",
+            mend="train first, or name a folder that has weights",
+        )
+    return {path: jnp.asarray(flat[path], jnp.float32) for path in flat}
+
+
+def save_params(folder: str | os.PathLike, params: dict[str, jax.Array], *, dtype: str) -> None:
+    """Writes `params.safetensors` in `dtype`; bfloat16 halves a shipped model."""
+    tensors = {path: jax.device_get(value.astype(dtype)) for path, value in params.items()}
+    safetensors_io.write(files.path(folder) / PARAMS, tensors)
+
+
+def _newest_checkpoint(folder: str | os.PathLike) -> dict[str, jax.Array] | None:
+    checkpoints = files.path(folder) / CHECKPOINTS
+    if not checkpoints.is_dir():
+        return None
+    orbax = ocp.training.Checkpointer(checkpoints.resolve())
+    try:
+        if orbax.latest is None:
+            return None
+        return orbax.load_checkpointables(orbax.latest.step, {"params": None})["params"]
+    except Exception as e:  # Orbax and TensorStore raise many types for a damaged file
+        raise CheckpointError(
+            f"{checkpoints}: the newest checkpoint cannot be read ({type(e).__name__}: {e})",
+            mend="remove that step's folder to fall back to the one before",
+        ) from e
+    finally:
+        orbax.close()

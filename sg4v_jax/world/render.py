@@ -20,7 +20,7 @@ RGB = {
 }
 _BACKGROUND_SALT = 11
 _BLOBS = 24
-_SHADE, _TINT = 16.0, 7.0  # standard deviation of the grey and of the colour fields, in levels
+_SHADE, _TINT = 9.0, 2.5  # standard deviation of the grey and of the colour fields, in levels
 
 
 def render(scene: Scene) -> np.ndarray:
@@ -47,7 +47,7 @@ def background(seed: int, *, canvas: int) -> np.ndarray:
     fields = np.einsum("kc,ky,kx->yxc", rng.normal(size=(_BLOBS, 4)), down, across, optimize=True)
     fields -= fields.mean((0, 1))
     fields /= fields.std((0, 1))
-    base = rng.uniform(105, 140) + rng.uniform(-8, 8, 3)
+    base = rng.uniform(105, 140) + rng.uniform(-4, 4, 3)
     return np.clip(base + _SHADE * fields[..., :1] + _TINT * fields[..., 1:], 60, 190).astype("u1")
 
 

@@ -34,7 +34,7 @@ from sg4v_jax.errors import ConfigError, RecordError
 
 SHAPES = ("circle", "square", "triangle", "cross")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "cyan")
-RADII = {"small": 8.0, "large": 14.0}  # pixels
+RADII = {"small": 11.0, "large": 18.0}  # pixels
 SIZES = tuple(RADII)
 FAMILIES = ("move", "resize", "recolour")
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}

@@ -1,0 +1,1 @@
+"""Run configs, one file a run; installed as `sg4v_jax.configs`."""

@@ -1,0 +1,25 @@
+"""The quickstart's training: some minutes on two CPU cores, from the base that the package ships.
+
+    sg4v quickstart --out=runs/quickstart
+
+makes the data, trains with this config, answers and reports. The training alone:
+
+    sg4v world make --out=runs/world --videos=1500 --seed=21
+    sg4v train --config=configs/quickstart.py --workdir=runs/my_model
+"""
+
+from sg4v_jax.configs import world_base
+
+
+def get_config(arg: str = ""):
+    c = world_base.get_config()
+    c.model.init = "asset:world"
+    c.data.annotations = ("runs/world/train.json",)
+    c.data.tokenizer = ""
+    c.optim.steps = 200
+    c.optim.groups.tower.learning_rate = 2e-4
+    c.optim.groups.llm.learning_rate = 4e-4
+    c.optim.floor = 0.0
+    c.run.log_every = 5
+    c.run.save_every = 50
+    return c
