@@ -16,7 +16,6 @@ from etils import epath
 
 from sg4v_jax.errors import RecordError, StorageError, UnsafePathError
 
-
 ASSET = "asset:"  # prefix of names of files that the package ships
 
 

@@ -20,6 +20,7 @@ VERBS = {
     "chat": ("chat", "ask a model about a video"),
     "data show": ("data_show", "look at training rows as the model gets them"),
     "world make": ("world_make", "render a data set of videos with captions and questions"),
+    "world slides": ("world_slides", "render clips of unrelated frames, to learn to see"),
     "world eval": ("world_eval", "answer a rendered data set's questions; write a report"),
 }
 BAD_INPUT, INTERRUPTED = 2, 130

@@ -29,5 +29,5 @@ def main(argv: list[str]) -> int:
     if not outcome.finished:
         console.print(f"saved at step {int(outcome.state.step)}; the same command goes on")
         return STOPPED
-    console.print(f'done; try: sg4v chat --model={_WORKDIR.value} --video=FILE', markup=False)
+    console.print(f"done; try: sg4v chat --model={_WORKDIR.value} --video=FILE", markup=False)
     return 0

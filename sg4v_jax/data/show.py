@@ -27,6 +27,7 @@ from sg4v_jax.data.rows import Rows
 BUDGETS = ("positions", "tiles", "scored")
 _GAP = 4  # pixels between tiles that stand side by side
 _GREY = 128
+_MARKS = {"text": ("", ""), "trained": ("[[", "]]"), "visual": ("<", ">")}
 _STYLES = {"text": "", "trained": "bold green", "visual": "cyan"}
 
 
@@ -36,6 +37,12 @@ class Span:
 
     kind: str
     text: str
+
+    @property
+    def marked(self) -> str:
+        """The text, trained in [[ ]] and visual in < >."""
+        before, after = _MARKS[self.kind]
+        return f"{before}{self.text}{after}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +141,7 @@ def _spans(rows: Rows, positions: range, targets: Sequence[Target], batch: Batch
             runs = visual_runs(
                 batch.visual_index[start:end], tiles=len(batch.tiles), patches=patches
             )
-            yield from (Span("visual", f"<{run}>") for run in runs)
+            yield from (Span("visual", run) for run in runs)
         else:
             yield Span(kinds[start], _words(rows, batch.tokens[start:end]))
 
@@ -207,8 +214,8 @@ def as_text(view: RowView) -> str:
         if not sample.spans:
             lines.append("  could not be read; its place is empty")
             continue
-        marked = (f"[[{s.text}]]" if s.kind == "trained" else s.text for s in sample.spans)
-        lines += ["", "  " + "".join(marked), "", "  position  weight    should say next"]
+        words = "".join(s.marked for s in sample.spans)
+        lines += ["", f"  {words}", "", "  position  weight    should say next"]
         lines += [f"  {t.position:8}  {t.weight:<8g}  {t.word!r}" for t in sample.targets]
     return "\n".join(lines) + "\n"
 
@@ -219,7 +226,7 @@ def as_panel(view: RowView) -> RenderableType:
     for number, sample in enumerate(view.samples):
         parts.append(Text(f"\nsample {number}: {_summary(sample)}", style="bold"))
         if sample.spans:
-            parts.append(Text.assemble(*((s.text, _STYLES[s.kind]) for s in sample.spans)))
+            parts.append(Text.assemble(*((s.marked, _STYLES[s.kind]) for s in sample.spans)))
         else:
             parts.append(Text("could not be read; its place is empty", style="red"))
     return Panel(Group(*parts), title=Text(_title(view)), title_align="left")

@@ -119,9 +119,7 @@ def decode(model: VideoLM, state: DecodeState, **options) -> jax.Array:
     def unfinished(state: DecodeState) -> jax.Array:
         return (state.count < state.tokens.shape[1]) & ~state.done.all()
 
-    return jax.lax.while_loop(
-        unfinished, lambda s: decode_one(model, s, **options), state
-    ).tokens
+    return jax.lax.while_loop(unfinished, lambda s: decode_one(model, s, **options), state).tokens
 
 
 def sample(

@@ -13,7 +13,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sg4v_jax.models.attention import attention
-from sg4v_jax.models.layers import ACTIVATIONS, LayerNorm, Linear, scan_layers, stack
+from sg4v_jax.models.layers import (
+    ACTIVATIONS,
+    LayerNorm,
+    Linear,
+    residual_std,
+    scan_layers,
+    stack,
+)
 from sg4v_jax.sharding import constrain
 
 
@@ -82,16 +89,23 @@ class SelfAttention(nnx.Module):
     def __init__(self, config: CLIPConfig, *, key: jax.Array):
         d, n = config.hidden_size, config.num_attention_heads
         keys = jax.random.split(key, 4)
-        project = lambda k: Linear(  # noqa: E731
+        project = lambda k: Linear(
             (d,), (n, d // n), axes=("vision_embed", "heads", "none"), bias=True, key=k
         )
         self.q_proj, self.k_proj, self.v_proj = project(keys[0]), project(keys[1]), project(keys[2])
         self.out_proj = Linear(
-            (n, d // n), (d,), axes=("heads", "none", "vision_embed"), bias=True, key=keys[3]
+            (n, d // n),
+            (d,),
+            axes=("heads", "none", "vision_embed"),
+            bias=True,
+            key=keys[3],
+            std=residual_std(d, layers=config.num_hidden_layers),
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return self.out_proj(attention(self.q_proj(x), self.k_proj(x), self.v_proj(x), causal=False))
+        return self.out_proj(
+            attention(self.q_proj(x), self.k_proj(x), self.v_proj(x), causal=False)
+        )
 
 
 class MLP(nnx.Module):
@@ -100,7 +114,8 @@ class MLP(nnx.Module):
     def __init__(self, config: CLIPConfig, *, key: jax.Array):
         d, f, keys = config.hidden_size, config.intermediate_size, jax.random.split(key)
         self.fc1 = Linear((d,), (f,), axes=("vision_embed", "ffn"), bias=True, key=keys[0])
-        self.fc2 = Linear((f,), (d,), axes=("ffn", "vision_embed"), bias=True, key=keys[1])
+        std = residual_std(f, layers=config.num_hidden_layers)
+        self.fc2 = Linear((f,), (d,), axes=("ffn", "vision_embed"), bias=True, key=keys[1], std=std)
         self.act = config.hidden_act
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -112,9 +127,7 @@ class Block(nnx.Module):
 
     def __init__(self, config: CLIPConfig, *, key: jax.Array):
         keys = jax.random.split(key)
-        norm = lambda: LayerNorm(  # noqa: E731
-            config.hidden_size, eps=config.layer_norm_eps, axis="vision_embed"
-        )
+        norm = lambda: LayerNorm(config.hidden_size, eps=config.layer_norm_eps, axis="vision_embed")
         self.layer_norm1, self.layer_norm2 = norm(), norm()
         self.self_attn = SelfAttention(config, key=keys[0])
         self.mlp = MLP(config, key=keys[1])
@@ -134,10 +147,8 @@ class VisionTower(nnx.Module):
 
     def __init__(self, config: CLIPConfig, *, key: jax.Array):
         keys = jax.random.split(key, 3)
-        norm = lambda: LayerNorm(  # noqa: E731
-            config.hidden_size, eps=config.layer_norm_eps, axis="vision_embed"
-        )
-        build = lambda k: Block(config, key=k)  # noqa: E731
+        norm = lambda: LayerNorm(config.hidden_size, eps=config.layer_norm_eps, axis="vision_embed")
+        build = lambda k: Block(config, key=k)
         self.embeddings = Embeddings(config, key=keys[0])
         self.pre_layrnorm = norm()
         self.layers = stack(build, layers=config.layers_run, key=keys[1])

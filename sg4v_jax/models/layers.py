@@ -57,6 +57,14 @@ class Linear(nnx.Module):
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
+def residual_std(fan_in: int, *, layers: int) -> float:
+    """Initial deviation of a matrix that writes to the residual stream.
+
+    `layers` blocks write twice each, so that the stream keeps its size from end to end (GPT-2).
+    """
+    return 1 / math.sqrt(fan_in * 2 * layers)
+
+
 class LayerNorm(nnx.Module):
     """Layer normalisation with scale and bias, in f32 inside."""
 
@@ -107,7 +115,7 @@ def stack(build: Callable[[jax.Array], nnx.Module], *, layers: int, key: jax.Arr
 
 def scan_layers(layers: nnx.Module, carry, *, body: Callable, remat: str):
     """Runs `carry = body(carry, layer)` over a stack, recomputing by `REMAT[remat]`."""
-    step = lambda c, layer: (body(c, layer), None)  # noqa: E731
+    step = lambda c, layer: (body(c, layer), None)
     if remat != "none":
         # Inside a scan XLA cannot undo the recomputation, so the costly barrier is not needed.
         step = jax.checkpoint(step, policy=REMAT[remat], prevent_cse=False)

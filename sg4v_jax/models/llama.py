@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sg4v_jax.models.attention import attention
-from sg4v_jax.models.layers import Linear, RMSNorm, scan_layers, stack
+from sg4v_jax.models.layers import Linear, RMSNorm, residual_std, scan_layers, stack
 from sg4v_jax.models.rope import angles, rotate
 from sg4v_jax.sharding import constrain
 
@@ -66,7 +66,8 @@ class SelfAttention(nnx.Module):
         self.k_proj = Linear((d,), (kv, h), axes=kv_heads, bias=False, key=keys[1])
         self.v_proj = Linear((d,), (kv, h), axes=kv_heads, bias=False, key=keys[2])
         out = ("heads", "none", "embed")
-        self.o_proj = Linear((n, h), (d,), axes=out, bias=False, key=keys[3])
+        std = residual_std(n * h, layers=c.num_hidden_layers)
+        self.o_proj = Linear((n, h), (d,), axes=out, bias=False, key=keys[3], std=std)
 
     def qkv(self, x: jax.Array, cos_sin) -> tuple[jax.Array, jax.Array, jax.Array]:
         """[B,S,D] -> rotated q [B,S,N,H], rotated k [B,S,K,H], v [B,S,K,H]."""
@@ -80,7 +81,8 @@ class MLP(nnx.Module):
         d, f, keys = config.hidden_size, config.intermediate_size, jax.random.split(key, 3)
         self.gate_proj = Linear((d,), (f,), axes=("embed", "ffn"), bias=False, key=keys[0])
         self.up_proj = Linear((d,), (f,), axes=("embed", "ffn"), bias=False, key=keys[1])
-        self.down_proj = Linear((f,), (d,), axes=("ffn", "embed"), bias=False, key=keys[2])
+        std = residual_std(f, layers=config.num_hidden_layers)
+        self.down_proj = Linear((f,), (d,), axes=("ffn", "embed"), bias=False, key=keys[2], std=std)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -91,7 +93,7 @@ class Block(nnx.Module):
 
     def __init__(self, config: LlamaConfig, *, key: jax.Array):
         keys = jax.random.split(key)
-        norm = lambda: RMSNorm(config.hidden_size, eps=config.rms_norm_eps, axis="embed")  # noqa: E731
+        norm = lambda: RMSNorm(config.hidden_size, eps=config.rms_norm_eps, axis="embed")
         self.input_layernorm, self.post_attention_layernorm = norm(), norm()
         self.self_attn = SelfAttention(config, key=keys[0])
         self.mlp = MLP(config, key=keys[1])
@@ -107,7 +109,7 @@ class Llama(nnx.Module):
     def __init__(self, config: LlamaConfig, *, key: jax.Array):
         c, keys = config, jax.random.split(key, 3)
         self.embed_tokens = nnx.Param(
-            0.02 * jax.random.normal(keys[0], (c.vocab_size, c.hidden_size)),
+            c.hidden_size**-0.5 * jax.random.normal(keys[0], (c.vocab_size, c.hidden_size)),
             axes=("vocab", "embed"),
         )
         self.layers = stack(lambda k: Block(c, key=k), layers=c.num_hidden_layers, key=keys[1])

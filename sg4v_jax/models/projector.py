@@ -16,7 +16,9 @@ class Projector(nnx.Module):
         self.linear_1 = Linear(
             (inputs,), (outputs,), axes=("vision_embed", "ffn"), bias=True, key=keys[0]
         )
-        self.linear_2 = Linear((outputs,), (outputs,), axes=("ffn", "embed"), bias=True, key=keys[1])
+        self.linear_2 = Linear(
+            (outputs,), (outputs,), axes=("ffn", "embed"), bias=True, key=keys[1]
+        )
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.linear_2(ACTIVATIONS["gelu"](self.linear_1(x)))

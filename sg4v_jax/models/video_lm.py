@@ -46,9 +46,7 @@ class VideoLM(nnx.Module):
         self.llm = Llama(config.llm, key=keys[3])
         self.config = config
 
-    def visual_table(
-        self, tiles: jax.Array, *, dtype: jnp.dtype, remat: str = "none"
-    ) -> jax.Array:
+    def visual_table(self, tiles: jax.Array, *, dtype: jnp.dtype, remat: str = "none") -> jax.Array:
         """u8[B,T,R,R,3] -> [B,T*P,D]."""
         b, t = tiles.shape[:2]
         if t == 0:

@@ -72,7 +72,9 @@ def write(
       facts: what to list first: data, sizes, times.
       check: a real clip's answer, or None.
     """
-    page = Page("sg4v_jax quickstart", subtitle="a small video-language model on a procedural world")
+    page = Page(
+        "sg4v_jax quickstart", subtitle="a small video-language model on a procedural world"
+    )
     page.section("What came out")
     page.paragraph(verdict(results))
     page.facts({**facts, **_machine()})
@@ -89,9 +91,7 @@ def write(
 def verdict(results: Results) -> str:
     """What the intervals say, in words that follow from the numbers alone."""
     by = {
-        (condition, s.name): s
-        for condition in results.answers
-        for s in results.scores(condition)
+        (condition, s.name): s for condition in results.answers for s in results.scores(condition)
     }
     lines = []
     for group in GROUPS:

@@ -18,6 +18,7 @@ from sg4v_jax.errors import CheckpointError, StorageError
 from sg4v_jax.train.state import TrainState
 from sg4v_jax.weights.store import CHECKPOINTS
 
+
 class Checkpoints:
     """The checkpoints of one working directory.
 

@@ -27,9 +27,7 @@ class TrainState(NamedTuple):
         return {**self.trained, **self.frozen}
 
 
-def create(
-    flat: Mapping[str, jax.Array], *, groups: Mapping[str, str], optimizer
-) -> TrainState:
+def create(flat: Mapping[str, jax.Array], *, groups: Mapping[str, str], optimizer) -> TrainState:
     """The state at step 0, from parameters by path and the group of each."""
     trained = {p: v for p, v in flat.items() if groups[p] != FROZEN}
     frozen = {p: v for p, v in flat.items() if groups[p] == FROZEN}
@@ -46,7 +44,7 @@ def shardings(state: TrainState, *, skeleton: Skeleton, mesh: Mesh) -> TrainStat
         path: sharding_for(skeleton.axes[path], shape=s.shape, mesh=mesh)
         for path, s in skeleton.shapes.items()
     }
-    pick = lambda tree: {p: by_path[p] for p in tree}  # noqa: E731
+    pick = lambda tree: {p: by_path[p] for p in tree}
     slots = _slot_shardings(state.slots, by_path=by_path, whole=whole)
     return TrainState(whole, pick(state.trained), pick(state.frozen), slots)
 

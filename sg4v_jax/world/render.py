@@ -30,7 +30,7 @@ def render(scene: Scene) -> np.ndarray:
     """
     frames = np.repeat(background(scene.seed, canvas=scene.canvas)[None], scene.frames, axis=0)
     for number in range(scene.frames):
-        _draw(frames[number], state(scene, number))
+        draw(frames[number], state(scene, number))
     return frames
 
 
@@ -51,7 +51,7 @@ def background(seed: int, *, canvas: int) -> np.ndarray:
     return np.clip(base + _SHADE * fields[..., :1] + _TINT * fields[..., 1:], 60, 190).astype("u1")
 
 
-def _draw(picture: np.ndarray, obj: ObjectState) -> None:
+def draw(picture: np.ndarray, obj: ObjectState) -> None:
     """Blends the object into `picture` (u8[C,C,3], changed in place)."""
     canvas = picture.shape[0]
     reach = obj.radius + 1
