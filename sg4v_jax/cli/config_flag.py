@@ -10,6 +10,7 @@ import re
 
 from sg4v_jax.errors import ConfigError
 
+HELPERS = ("__init__", "common")  # files of the folder that are no run's config
 
 def resolve(argv: list[str]) -> list[str]:
     """Replaces a `--config` file that is not there by the one that the package ships.
@@ -39,7 +40,7 @@ def _find(value: str) -> str:
     candidate = folder / pathlib.PurePath(name).name
     if folder.is_dir() and pathlib.PurePath(name).parts[:1] == ("configs",) and candidate.is_file():
         return f"{candidate}{colon}{argument}"
-    known = [f"configs/{p.name}" for p in sorted(folder.glob("*.py")) if p.stem != "common"]
+    known = [f"configs/{p.name}" for p in sorted(folder.glob("*.py")) if p.stem not in HELPERS]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
     offer = f"did you mean {near[0]}?" if near else f"shipped are {', '.join(known)}"
     raise ConfigError(f"--config: no file {name}", mend=offer)
@@ -55,7 +56,8 @@ def shipped_folder() -> pathlib.Path:
 
 def explain(error: Exception, argv: list[str]) -> ConfigError:
     """A mistyped `--config.FIELD=VALUE` as a message that offers the nearest field."""
-    text = " ".join(str(error).split())
+    said = error.args[0] if error.args else error  # str() of a KeyError quotes its message
+    text = " ".join(str(said).split())
     meant = re.search(r"[Dd]id you mean \"?'?([\w.]+)", text)
     given = [a for a in argv if a.startswith(("--config.", "-config."))]
     what = f"config field in {', '.join(given)}" if given else "--config"

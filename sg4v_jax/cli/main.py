@@ -47,7 +47,8 @@ def run(argv: list[str]) -> int:
             return 0
         return module.main(_parse(verb, rest)) or 0
     except Sg4vError as e:
-        Console(stderr=True).print(f"error: {e}", style="red", markup=False, highlight=False)
+        console = Console(stderr=True)
+        console.print(f"error: {e}", style="red", markup=False, highlight=False, soft_wrap=True)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -6,7 +6,7 @@ video file -> frames -> grid -> any-resolution tiles and their visual positions.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -143,15 +143,21 @@ def _open_image(path: str) -> Image.Image:
 
 
 def sample_lengths(
-    record: Record, *, spec: InputSpec, tokenizer: Tokenizer
+    record: Record,
+    *,
+    spec: InputSpec,
+    tokenizer: Tokenizer,
+    size_of: Callable[[Visual], tuple[int, int]] | None = None,
 ) -> tuple[tuple[tuple[int, int], ...], tuple[int, int, int]]:
     """The index pass for one record: picture sizes, and (positions, tiles, scored).
+
+    `size_of` stands in for `spec.visual_size`, to look at a video once for all its records.
 
     Raises:
       RecordError: the sample must be dropped, with the reason (`text.chat.Drop`).
       VideoError: a video or image that cannot be opened.
     """
-    sizes = tuple(spec.visual_size(v) for v in record.visuals)
+    sizes = tuple((size_of or spec.visual_size)(v) for v in record.visuals)
     sequence, drop = spec.record_sequence(record, sizes=sizes, tokenizer=tokenizer)
     if drop is None and not len(sequence.loss_index):
         drop = "nothing to train on"

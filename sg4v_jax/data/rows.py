@@ -8,6 +8,7 @@ import this module, so it imports neither jax nor grain.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
@@ -47,9 +48,10 @@ def build_index(
       RecordError: more than `max_skipped` of the records cannot be used; names the first ones.
     """
     kept, sizes, lengths, skipped = [], [], [], []
+    size_of = functools.cache(spec.visual_size)
     for record in progress(records):
         try:
-            size, length = sample_lengths(record, spec=spec, tokenizer=tokenizer)
+            size, length = sample_lengths(record, spec=spec, tokenizer=tokenizer, size_of=size_of)
         except Sg4vError as e:
             skipped.append((record.where, e.message))
             continue

@@ -7,7 +7,11 @@ fails leaves the earlier ones as they were.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -51,7 +55,8 @@ class Checkpoints:
             return
         parts = {"params": state.params(), "optimizer": state.slots}
         try:
-            self._orbax.save_checkpointables(step, parts, force=True, custom_metadata=data)
+            with _said_once():
+                self._orbax.save_checkpointables(step, parts, force=True, custom_metadata=data)
         except Exception as e:  # Orbax and TensorStore raise many types for a failed write
             usable = "none was saved yet" if before is None else f"step {before} is still usable"
             raise StorageError(
@@ -93,6 +98,27 @@ class Checkpoints:
     def close(self) -> None:
         """Waits for what is being written."""
         self._orbax.close()
+
+
+@contextlib.contextmanager
+def _said_once() -> Iterator[None]:
+    """Within it, and from a failure on, Orbax's own threads are silent.
+
+    One failed write fails dozens of their futures, each with a traceback, some of them after
+    `save` has raised; they would bury its message.
+    """
+    log, hook = logging.getLogger("absl"), sys.unraisablehook
+    level = log.level
+
+    def quiet(unraisable):
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    log.setLevel(logging.CRITICAL)
+    sys.unraisablehook = quiet
+    yield
+    log.setLevel(level)
+    sys.unraisablehook = hook
 
 
 def _first_line(error: Exception) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 
 from sg4v_jax import files
+from sg4v_jax.errors import StorageError
 
 
 class MetricsLog:
@@ -23,9 +24,19 @@ class MetricsLog:
         files.write_atomic(path, "".join(json.dumps(r) + "\n" for r in self._rows))
 
     def write(self, record: dict) -> None:
-        """Adds one record; it must have `step`."""
-        with self._path.open("a") as f:
-            f.write(json.dumps(record) + "\n")
+        """Adds one record; it must have `step`.
+
+        Raises:
+          StorageError: the disk is full or the folder cannot be written.
+        """
+        try:
+            with self._path.open("a") as f:
+                f.write(json.dumps(record) + "\n")
+        except OSError as e:
+            raise StorageError(
+                f"cannot write {self._path} at step {record['step']}: {e.strerror or e}",
+                mend="free some space; the same command goes on from the last checkpoint",
+            ) from e
 
 
 def read(path: str | os.PathLike) -> list[dict]:

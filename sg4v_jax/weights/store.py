@@ -124,7 +124,14 @@ def _newest_checkpoint(folder: str | os.PathLike) -> dict[str, jax.Array] | None
     try:
         if orbax.latest is None:
             return None
-        return orbax.load_checkpointables(orbax.latest.step, {"params": None})["params"]
+        step = orbax.latest.step
+        saved = orbax.checkpointables_metadata(step).metadata["params"]
+        # Whole on one device, however many it was saved from.
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        wanted = {
+            path: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here) for path, a in saved.items()
+        }
+        return orbax.load_checkpointables(step, {"params": wanted})["params"]
     except Exception as e:  # Orbax and TensorStore raise many types for a damaged file
         raise CheckpointError(
             f"{checkpoints}: the newest checkpoint cannot be read ({type(e).__name__}: {e})",

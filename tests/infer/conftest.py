@@ -82,8 +82,13 @@ def requests() -> list[Request]:
 def place(settings):
     """`place(request, positions=.., tiles=..)`: the request as a left-aligned [1, ...] batch."""
 
-    def place(request: Request, *, positions: int = POSITIONS, tiles: int = TILES) -> Batch:
-        inputs = settings.inputs
+    def place(
+        request: Request,
+        *,
+        positions: int = POSITIONS,
+        tiles: int = TILES,
+        inputs: InputSpec = settings.inputs,
+    ) -> Batch:
         sequence, _ = inputs.sequence(
             request.turns,
             sizes=[p.shape[1::-1] for p in request.pictures],
@@ -115,8 +120,8 @@ def _next_logits(model: VideoLM, batch: Batch) -> jax.Array:
 def slow(model, place):
     """The slow way: `next_logits(request, said)` and `greedy(request, count)`."""
 
-    def next_logits(request: Request, said: list[int]) -> np.ndarray:
-        batch = place(request)
+    def next_logits(request: Request, said: list[int], **options) -> np.ndarray:
+        batch = place(request, **options)
         n = int((batch.segments > 0).sum())
         here = slice(n, n + len(said))
         batch.tokens[0, here] = said
@@ -124,10 +129,10 @@ def slow(model, place):
         batch.segments[0, here] = 1
         return np.asarray(_next_logits(model, batch))
 
-    def greedy(request: Request, count: int) -> list[int]:
+    def greedy(request: Request, count: int, **options) -> list[int]:
         said: list[int] = []
         for _ in range(count):
-            said.append(int(next_logits(request, said).argmax()))
+            said.append(int(next_logits(request, said, **options).argmax()))
         return said
 
     return types.SimpleNamespace(next_logits=next_logits, greedy=greedy)

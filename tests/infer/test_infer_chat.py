@@ -10,6 +10,7 @@ import pytest
 
 from sg4v_jax.errors import BudgetError, MissingVideoError, RecordError
 from sg4v_jax.infer.chat import Chat
+from sg4v_jax.infer.engine import Request
 from sg4v_jax.infer.generate import Sampling
 from sg4v_jax.text.chat import Turn, render
 from sg4v_jax.video.encode import write_mp4
@@ -113,22 +114,11 @@ def test_an_empty_answer_is_forgotten_with_its_question(settings, video):
     assert contents(engine.asked[1][0]) == ["<image>\nWhat now?"]
 
 
-def test_a_real_conversation(engine, video):
-    chat = Chat(engine, video=video, max_new_tokens=5)
+def test_a_real_conversation_outlives_refused_questions(engine, video):
+    chat = Chat(engine, video=video, max_new_tokens=6)
     first = chat.ask("what moves <image>?")
-    assert first and chat.turns == [
-        Turn("user", "<image>\nwhat moves ?"),
-        Turn("assistant", first),
-    ]
-    second = chat.ask("where to?")
-    alone = Chat(engine, video=video, max_new_tokens=5).ask("where to?")
-    assert second != alone and len(chat.turns) == 4
-
-
-def test_a_refused_question_leaves_the_conversation_as_it_was(engine, video):
-    chat = Chat(engine, video=video, max_new_tokens=5)
-    chat.ask("what moves?")
-    before = list(chat.turns)
+    before = [Turn("user", "<image>\nwhat moves ?"), Turn("assistant", first)]
+    assert first and chat.turns == before
     with pytest.raises(RecordError, match="control token"):
         chat.ask("hi<|eot_id|>")
     with pytest.raises(RecordError, match="empty message"):
@@ -136,7 +126,12 @@ def test_a_refused_question_leaves_the_conversation_as_it_was(engine, video):
     with pytest.raises(BudgetError, match="the model has 2048"):
         chat.ask("why? " * 1000)
     assert chat.turns == before
-    assert chat.ask("where to?")
+    second = chat.ask("where to?")
+    [alone] = engine.answer(
+        [Request([*before, Turn("user", "where to?")], [chat.picture])], max_new_tokens=6
+    )
+    assert second == alone
+    assert chat.turns == [*before, Turn("user", "where to?"), Turn("assistant", second)]
 
 
 def test_a_video_that_is_not_there(engine, tmp_path):

@@ -19,7 +19,17 @@ GREEDY = dict(
     top_p=jnp.float32(1),
     **F32,
 )
-NO_EOS = (-1,)  # no token has this id
+NO_EOS = (-1, -1, -1, -1)  # no token has this id
+
+
+@jax.jit
+def say_one(model, state, eos):
+    return decode_one(model, state, eos=eos, **GREEDY)
+
+
+@jax.jit
+def say_all(model, state, eos):
+    return decode(model, state, eos=eos, **GREEDY)
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +65,11 @@ def test_right_align_moves_each_row_to_the_end_of_its_bucket():
 
 
 def test_token_by_token_equals_whole_rows(model, state, requests, slow, greedy_tokens):
-    step = jax.jit(lambda model, state: decode_one(model, state, eos=NO_EOS, **GREEDY))
     for count in range(NEW):
         for row, request in enumerate(requests):
             expected = slow.next_logits(request, greedy_tokens[row][:count])
             np.testing.assert_allclose(state.logits[row], expected, rtol=1e-4, atol=1e-4)
-        state = step(model, state)
+        state = say_one(model, state, NO_EOS)
         assert state.tokens[:, count].tolist() == [tokens[count] for tokens in greedy_tokens]
     assert state.count == NEW and not state.done.any()
 
@@ -74,14 +83,12 @@ def test_the_logits_compared_are_not_all_alike(slow, requests):
 
 
 def test_the_loop_says_the_same_and_fills_its_room(model, state, greedy_tokens):
-    run = jax.jit(lambda model, state: decode(model, state, eos=NO_EOS, **GREEDY))
-    assert run(model, state).tolist() == greedy_tokens
+    assert say_all(model, state, NO_EOS).tolist() == greedy_tokens
 
 
 def test_each_row_stops_at_either_eos_and_the_others_go_on(model, state, greedy_tokens):
-    eos = (greedy_tokens[0][1], greedy_tokens[2][4])
-    run = jax.jit(lambda model, state: decode(model, state, eos=eos, **GREEDY))
-    said = run(model, state).tolist()
+    eos = (greedy_tokens[0][1], greedy_tokens[2][4], -1, -1)
+    said = say_all(model, state, eos).tolist()
     for got, whole in zip(said, greedy_tokens, strict=True):
         ends = [i for i, token in enumerate(whole) if token in eos]
         stop = ends[0] + 1 if ends else NEW
@@ -92,11 +99,9 @@ def test_each_row_stops_at_either_eos_and_the_others_go_on(model, state, greedy_
 
 def test_the_loop_ends_when_every_row_has(model, state, greedy_tokens):
     eos = tuple(tokens[0] for tokens in greedy_tokens)
-    one = jax.jit(lambda model, state: decode_one(model, state, eos=eos, **GREEDY))
-    after = one(model, state)
+    after = say_one(model, state, eos)
     assert after.done.all()
-    run = jax.jit(lambda model, state: decode(model, state, eos=eos, **GREEDY))
-    np.testing.assert_array_equal(run(model, state), after.tokens)
+    np.testing.assert_array_equal(say_all(model, state, eos), after.tokens)
 
 
 def test_sampled_answers_repeat_with_their_key_alone(model, state, greedy_tokens):
@@ -140,7 +145,7 @@ def draw(temperature: float, top_p: float, *, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (3.0, 1.0), (1.0, 0.9), (2.0, 0.75)]
+    ("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (3.0, 1.0), (1.0, 0.8), (2.0, 0.85)]
 )
 def test_draws_have_the_shares_of_the_cut_softmax(temperature, top_p):
     expected, got = expected_shares(temperature, top_p), draw(temperature, top_p)
@@ -150,8 +155,8 @@ def test_draws_have_the_shares_of_the_cut_softmax(temperature, top_p):
 
 
 def test_the_cases_above_cut_and_differ():
-    assert (expected_shares(1.0, 0.9) > 0).sum() == 2
-    assert (expected_shares(2.0, 0.75) > 0).sum() == 3
+    assert (expected_shares(1.0, 0.8) > 0).sum() == 2
+    assert (expected_shares(2.0, 0.85) > 0).sum() == 3
     assert np.abs(expected_shares(0.5, 1) - expected_shares(3, 1)).max() > 0.2
 
 
