@@ -12,13 +12,13 @@ from sg4v_jax.configs import world_base
 
 
 def get_config(arg: str = ""):
-    c = world_base.get_config()
+    c = world_base.get_config("look")
     c.model.init = "asset:world"
     c.data.annotations = ("runs/world/train.json",)
     c.data.tokenizer = ""
     c.optim.steps = 200
-    c.optim.groups.tower.learning_rate = 2e-4
-    c.optim.groups.llm.learning_rate = 4e-4
+    for group in c.optim.groups.values():
+        group.learning_rate /= 3
     c.optim.floor = 0.0
     c.run.log_every = 5
     c.run.save_every = 50

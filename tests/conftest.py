@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import importlib.util
+import json
 import os
+import pathlib
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -26,3 +34,109 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+ROOT = pathlib.Path(__file__).parent.parent
+TINY_CONFIG = """
+from sg4v_jax.configs import common
+
+
+def get_config(arg=""):
+    c = common.base()
+    c.model.preset = "sg4v-test"
+    c.model.dtype = "float32"
+    c.model.remat = "none"
+    c.data.annotations = ("{folder}/data/train.json",)
+    c.data.tokenizer = "{folder}/tokenizer.json"
+    c.data.template = "llama_3_bare"
+    c.data.preamble = ""
+    c.data.positions = 320
+    c.data.tiles = 10
+    c.data.scored = 160
+    c.data.batch_rows = 2
+    c.optim.steps = 12
+    c.optim.groups = dict(all=dict(learning_rate=1e-2, weight_decay=0.1))
+    c.run.save_every = 3
+    return c
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiny:
+    """Six rendered videos, a tokenizer, and a config that trains 'sg4v-test' on them in seconds."""
+
+    folder: pathlib.Path
+    config_file: pathlib.Path
+    video: pathlib.Path
+
+    def config(self):
+        """The config, to be changed at will."""
+        spec = importlib.util.spec_from_file_location("tiny_config", self.config_file)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.get_config()
+
+    def environment(self) -> dict[str, str]:
+        """Of processes that tests start: one device, compiled programs kept between them."""
+        env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+        env.setdefault("JAX_COMPILATION_CACHE_DIR", str(self.folder / "compiled"))
+        return env | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONPATH": str(ROOT)}
+
+    def run(
+        self, *words, program: tuple[str, ...] = ("-m", "sg4v_jax"), text: str | None = None
+    ) -> subprocess.CompletedProcess:
+        """Runs `sg4v WORDS` in a process of its own, on one device, away from the checkout."""
+        return subprocess.run(
+            [sys.executable, *program, *map(str, words)],
+            cwd=self.folder,
+            env=self.environment(),
+            input=text or "",
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+
+    def train(self, workdir, *words, program: tuple[str, ...] = ("-m", "sg4v_jax")):
+        """Runs `sg4v train` on the tiny config."""
+        command = ("train", f"--config={self.config_file}", f"--workdir={workdir}", *words)
+        return self.run(*command, program=program)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> Tiny:
+    from sg4v_jax.text.tokenizer import train_byte_bpe
+    from sg4v_jax.world.dataset import make_dataset
+
+    folder = tmp_path_factory.mktemp("tiny")
+    make_dataset(str(folder / "data"), videos=6, seed=3)
+    records = json.loads((folder / "data" / "train.json").read_text())
+    texts = [turn["value"] for record in records for turn in record["conversations"]]
+    train_byte_bpe(texts, vocab_size=320).save(folder / "tokenizer.json")
+    (folder / "tiny.py").write_text(TINY_CONFIG.format(folder=folder))
+    video = min((folder / "data" / "videos").glob("*.mp4"))
+    return Tiny(folder, folder / "tiny.py", video)
+
+
+@pytest.fixture(scope="session")
+def trained(tiny, tmp_path_factory) -> pathlib.Path:
+    """The working directory of an uninterrupted run of the tiny config."""
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    done = tiny.train(workdir)
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+@pytest.fixture
+def small_disk():
+    """`with small_disk(1000):` no file can grow beyond that many bytes, as on a full disk."""
+
+    @contextlib.contextmanager
+    def limit(size: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit

@@ -12,6 +12,7 @@ from sg4v_jax.errors import ConfigError
 
 HELPERS = ("__init__", "common")  # files of the folder that are no run's config
 
+
 def resolve(argv: list[str]) -> list[str]:
     """Replaces a `--config` file that is not there by the one that the package ships.
 

@@ -12,22 +12,23 @@ from absl import flags
 from rich.console import Console
 
 import sg4v_jax
+from sg4v_jax.cli.exit_codes import BAD_INPUT, INTERRUPTED
 from sg4v_jax.errors import ConfigError, Sg4vError
 
 VERBS = {
     "quickstart": ("quickstart", "data, training, answers and a report, in one go"),
     "train": ("train", "train a model by a config file"),
     "chat": ("chat", "ask a model about a video"),
+    "model save": ("model_save", "save a trained model alone, in one small file"),
     "data show": ("data_show", "look at training rows as the model gets them"),
     "world make": ("world_make", "render a data set of videos with captions and questions"),
     "world slides": ("world_slides", "render clips of unrelated frames, to learn to see"),
     "world eval": ("world_eval", "answer a rendered data set's questions; write a report"),
 }
-BAD_INPUT, INTERRUPTED = 2, 130
 
 
 def entry() -> None:
-    """Runs the command line and exits: 0 done, 2 bad input, 130 interrupted."""
+    """Runs the command line and exits with a code of `exit_codes`, 0 when done."""
     sys.exit(run(sys.argv[1:]))
 
 

@@ -10,7 +10,7 @@ from ml_collections import config_flags
 from rich.console import Console
 
 from sg4v_jax.cli import config_flag
-from sg4v_jax.cli.train import STOPPED
+from sg4v_jax.cli.exit_codes import STOPPED
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", str(config_flag.shipped_folder() / "quickstart.py"), "the training config"

@@ -9,11 +9,11 @@ from absl import flags
 from ml_collections import config_flags
 from rich.console import Console
 
+from sg4v_jax.cli.exit_codes import STOPPED
 from sg4v_jax.errors import ConfigError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "the run's config", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "where checkpoints and logs go")
-STOPPED = 3  # exit code of a run that was asked to stop before its end
 
 
 def main(argv: list[str]) -> int:

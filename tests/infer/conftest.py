@@ -14,7 +14,7 @@ from sg4v_jax.data import layout
 from sg4v_jax.data.inputs import InputSpec
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.infer.engine import Engine, Request
-from sg4v_jax.models.params import flatten, skeleton
+from sg4v_jax.models.params import Skeleton, skeleton
 from sg4v_jax.models.video_lm import PRESETS, VideoLM
 from sg4v_jax.text.chat import Turn
 from sg4v_jax.text.tokenizer import train_byte_bpe
@@ -40,20 +40,23 @@ def settings() -> ModelSettings:
 
 
 @pytest.fixture(scope="session")
-def params() -> dict[str, jax.Array]:
-    """Larger than at the start of training, so that answers differ and do not repeat one token."""
-    flat = flatten(VideoLM(CONFIG, key=jax.random.key(3)))
-    grown = {
-        name: x * (12.0 if "embed_tokens" in name else 2.5 if name.endswith("kernel") else 1.0)
-        for name, x in flat.items()
-    }
-    # Norm scales stay away from one, so that a forgotten norm is seen.
-    return {n: 1.3 * x if n.endswith("norm.scale") else x for n, x in grown.items()}
+def shapes() -> Skeleton:
+    return skeleton(lambda key: VideoLM(CONFIG, key=key))
 
 
 @pytest.fixture(scope="session")
-def model(params) -> VideoLM:
-    return skeleton(lambda key: VideoLM(CONFIG, key=key)).build(params)
+def params(shapes) -> dict[str, jax.Array]:
+    """Larger than at the start of training, so that answers differ and do not repeat one token."""
+    rng = np.random.default_rng(0)
+    return {
+        name: jnp.asarray(0.5 * rng.standard_normal(s.shape, np.float32) + name.endswith("scale"))
+        for name, s in shapes.shapes.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def model(params, shapes) -> VideoLM:
+    return shapes.build(params)
 
 
 @pytest.fixture(scope="session")

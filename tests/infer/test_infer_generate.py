@@ -134,7 +134,7 @@ def expected_shares(temperature: float, top_p: float) -> np.ndarray:
 
 def draw(temperature: float, top_p: float, *, seed: int = 0) -> np.ndarray:
     """Shares of each token in many draws, one a row."""
-    tokens = sample(
+    tokens = jax.jit(sample)(
         jnp.tile(jnp.asarray(LOGITS, jnp.float32), (DRAWS, 1)),
         key=jax.random.key(seed),
         temperature=jnp.float32(temperature),

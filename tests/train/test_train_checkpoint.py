@@ -1,0 +1,159 @@
+"""Checkpoints are whole or not there; what is damaged or does not fit is said."""
+
+from __future__ import annotations
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sg4v_jax import sharding
+from sg4v_jax.errors import CheckpointError, StorageError
+from sg4v_jax.train import state
+from sg4v_jax.train.checkpoint import Checkpoints
+from sg4v_jax.weights.store import load_params
+
+GROUPS = {"llm.kernel": "all", "llm.bias": "all", "tower.kernel": "frozen"}
+SHAPES = {"llm.kernel": (8, 4), "llm.bias": (4,), "tower.kernel": (3, 3)}
+DATA = {"row": 6, "plan": "abc"}
+
+
+def make_state(step: int, *, shapes=SHAPES) -> state.TrainState:
+    """A state with a slot in use, told apart by its step."""
+    rng = np.random.default_rng(step)
+    flat = {p: jnp.asarray(rng.standard_normal(s), jnp.float32) for p, s in shapes.items()}
+    optimizer = optax.adam(1e-3)
+    made = state.create(flat, groups=GROUPS, optimizer=optimizer)
+    slots = optimizer.update(made.trained, made.slots, made.trained)[1]
+    return made._replace(step=jnp.int32(step), slots=slots)
+
+
+def abstract(like: state.TrainState) -> state.TrainState:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    made = Checkpoints(tmp_path, keep=2)
+    yield made
+    made.close()
+
+
+def reopened(tmp_path) -> Checkpoints:
+    """As a new process sees the folder."""
+    return Checkpoints(tmp_path, keep=2)
+
+
+@pytest.mark.smoke
+def test_round_trip_of_parameters_slots_and_data_position(checkpoints, tmp_path):
+    saved = make_state(3)
+    checkpoints.save(saved, data=DATA)
+    restored, data = reopened(tmp_path).restore(abstract(make_state(99)))
+    assert data == DATA
+    assert int(restored.step) == 3
+    assert restored.frozen.keys() == {"tower.kernel"}
+    assert jax.tree.structure(restored) == jax.tree.structure(saved)
+    jax.tree.map(np.testing.assert_array_equal, restored, saved)
+    assert int(restored.slots[0].count) == 1 and restored.slots[0].nu["llm.bias"].any()
+
+
+def test_only_the_latest_are_kept(checkpoints, tmp_path):
+    assert checkpoints.latest_step() is None
+    for step in (2, 4, 6):
+        checkpoints.save(make_state(step), data=DATA)
+        assert checkpoints.latest_step() == step
+    names = {p.name for p in (tmp_path / "checkpoints").iterdir()}
+    assert names == {"4", "6"}
+
+
+def test_saving_a_step_again_changes_nothing(checkpoints, tmp_path):
+    checkpoints.save(make_state(2), data=DATA)
+    checkpoints.save(make_state(2), data={"row": 0, "plan": "other"})
+    assert checkpoints.restore(abstract(make_state(0)))[1] == DATA
+
+
+def test_nothing_to_restore(checkpoints):
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        checkpoints.restore(abstract(make_state(0)))
+
+
+def test_inference_reads_the_parameters_on_one_device(checkpoints, tmp_path):
+    """Also where training used eight."""
+    mesh = sharding.make_mesh({"fsdp": -1})
+    saved = make_state(3)
+    spec = sharding.sharding_for(("embed", "ffn"), shape=(8, 4), mesh=mesh)
+    saved.trained["llm.kernel"] = jax.device_put(saved.trained["llm.kernel"], spec)
+    checkpoints.save(saved, data=DATA)
+    params = load_params(tmp_path)
+    assert params.keys() == SHAPES.keys()
+    for path, value in params.items():
+        np.testing.assert_array_equal(value, saved.params()[path])
+        assert len(value.devices()) == 1
+
+
+def test_a_folder_that_was_never_named_is_not_a_checkpoint(checkpoints, tmp_path):
+    checkpoints.save(make_state(2), data=DATA)
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(folder / "2", folder / "4.orbax-checkpoint-tmp")
+    again = reopened(tmp_path)
+    assert again.latest_step() == 2
+    assert not (folder / "4.orbax-checkpoint-tmp").exists(), "left-overs go"
+    again.save(make_state(4), data=DATA)
+    assert reopened(tmp_path).latest_step() == 4
+
+
+def test_a_checkpoint_without_its_mark_is_not_whole(checkpoints, tmp_path):
+    for step in (2, 4):
+        checkpoints.save(make_state(step), data=DATA)
+    for file in (tmp_path / "checkpoints" / "4").glob("commit_success*"):
+        file.unlink()
+    (tmp_path / "checkpoints" / "4" / "_CHECKPOINT_METADATA").unlink()
+    again = reopened(tmp_path)
+    assert again.latest_step() == 2
+    jax.tree.map(
+        np.testing.assert_array_equal, again.restore(abstract(make_state(0)))[0], make_state(2)
+    )
+
+
+@pytest.mark.parametrize("part", ["params", "optimizer"])
+def test_a_damaged_part_is_named_with_the_way_back(checkpoints, tmp_path, part):
+    for step in (2, 4):
+        checkpoints.save(make_state(step), data=DATA)
+    shutil.rmtree(tmp_path / "checkpoints" / "4" / part)
+    with pytest.raises(CheckpointError, match="step 4") as error:
+        reopened(tmp_path).restore(abstract(make_state(0)))
+    assert "remove that step's folder" in error.value.mend
+
+    shutil.rmtree(tmp_path / "checkpoints" / "4")
+    assert int(reopened(tmp_path).restore(abstract(make_state(0)))[0].step) == 2
+
+
+def test_a_lost_data_file_is_an_error_not_zeros(checkpoints, tmp_path):
+    checkpoints.save(make_state(4), data=DATA)
+    for file in (tmp_path / "checkpoints" / "4" / "params").rglob("d/*"):
+        file.unlink()
+    with pytest.raises(CheckpointError, match="step 4"):
+        reopened(tmp_path).restore(abstract(make_state(0)))
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_params(tmp_path)
+
+
+def test_parameters_of_another_model_do_not_fit(checkpoints):
+    checkpoints.save(make_state(2), data=DATA)
+    wider = make_state(0, shapes=SHAPES | {"llm.kernel": (8, 5)})
+    with pytest.raises(CheckpointError, match="does not fit"):
+        checkpoints.restore(abstract(wider))
+
+
+def test_a_full_disk_names_the_step_that_is_left(checkpoints, tmp_path, small_disk):
+    with small_disk(200), pytest.raises(StorageError, match="none was saved yet"):
+        checkpoints.save(make_state(2), data=DATA)
+    again = reopened(tmp_path)
+    again.save(make_state(2), data=DATA)
+    with small_disk(200), pytest.raises(StorageError, match="saving step 4 .*; step 2 is still"):
+        again.save(make_state(4), data=DATA)
+    restored, _ = reopened(tmp_path).restore(abstract(make_state(0)))
+    jax.tree.map(np.testing.assert_array_equal, restored, make_state(2))
