@@ -42,6 +42,7 @@ def base() -> ml_collections.ConfigDict:
         dict(
             steps=0,  # 0: as many as `epochs` take
             epochs=1,
+            stop_step=0,  # end the run at this step of the schedule; 0: at its end
             rules=((".*", "all"),),  # (path pattern, group), first match wins; 'frozen'
             groups=dict(all=dict(learning_rate=2e-5, weight_decay=0.0)),
             schedule="cosine",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 from collections.abc import Callable, Sequence
 
@@ -23,6 +22,11 @@ from sg4v_jax.weights.store import ModelSettings, load_params, load_settings
 
 PROMPT_STEP = 64  # prompt buckets are multiples of this
 BATCHES = (1, 2, 4, 8, 16, 32)
+
+
+# Compiled once a process and shape, whichever engine asks.
+_prefill = jax.jit(prefill, static_argnames=("slots", "dtype"))
+_decode = jax.jit(decode, static_argnames=("eos", "greedy", "dtype"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +50,6 @@ class Engine:
         self.settings = settings
         shape = skeleton(lambda key: VideoLM(settings.config, key=key))
         self._model, self._dtype = shape.build(params), jnp.dtype(dtype)
-        self._prefill = jax.jit(
-            functools.partial(prefill, dtype=self._dtype), static_argnames=("slots",)
-        )
-        self._decode = jax.jit(
-            functools.partial(decode, dtype=self._dtype), static_argnames=("eos", "greedy")
-        )
 
     @classmethod
     def load(cls, folder: str | os.PathLike, *, visual: str = "", dtype: str = "float32") -> Engine:
@@ -116,8 +114,8 @@ class Engine:
     ) -> list[str]:
         batch = self._batch(samples)
         slots = batch.tokens.shape[1] + max_new_tokens
-        state = self._prefill(self._model, batch, slots=slots)
-        tokens = self._decode(
+        state = _prefill(self._model, batch, slots=slots, dtype=self._dtype)
+        tokens = _decode(
             self._model,
             state,
             key=jax.random.key(sampling.seed),
@@ -125,6 +123,7 @@ class Engine:
             greedy=sampling.temperature == 0,
             temperature=jnp.float32(sampling.temperature or 1.0),
             top_p=jnp.float32(sampling.top_p),
+            dtype=self._dtype,
         )
         return [self._text(row) for row in np.asarray(tokens)[: len(samples)]]
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from sg4v_jax import files, sharding
+from sg4v_jax.data import layout
 from sg4v_jax.data.inputs import InputSpec
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.data.pipeline import batches
@@ -166,7 +167,7 @@ def _fit(config, folder, settings, rows, steps, *, mesh: Mesh, console) -> loop.
     current, data = _start(config, settings, shape, groups, optimizer, checkpoints, mesh=mesh)
     digest = rows.plan(0).digest()
     workdir.check_data(folder, data, plan=digest)
-    first = int(current.step)
+    first, last = int(current.step), o.stop_step or steps
     console.print(
         f"{'resume at' if first else 'start at'} step {first} of {steps}: "
         f"{len(rows.index.records)} records, {rows.steps_in(0)} steps an epoch, "
@@ -191,12 +192,18 @@ def _fit(config, folder, settings, rows, steps, *, mesh: Mesh, console) -> loop.
         for batch in batches(
             rows,
             start=start,
-            stop=steps,
+            stop=last,
             shard=sharding.batch_shard(mesh),
             accumulate=config.data.accumulate,
             workers=config.run.workers,
             threads=config.run.threads,
         ):
+            layout.check(
+                batch,
+                patches=settings.inputs.anyres.patches,
+                separators=settings.config.separators,
+                vocab_size=settings.config.llm.vocab_size,
+            )
             yield sharding.to_global(batch, mesh=mesh, batch_axis=axis)
 
     outcome = loop.run(
@@ -208,7 +215,7 @@ def _fit(config, folder, settings, rows, steps, *, mesh: Mesh, console) -> loop.
         checkpoints=checkpoints,
         log=MetricsLog(files.path(folder) / "metrics.jsonl", step=first),
         settings=loop.LoopSettings(
-            steps=steps, log_every=config.run.log_every, save_every=config.run.save_every
+            steps=last, log_every=config.run.log_every, save_every=config.run.save_every
         ),
         console=console,
     )

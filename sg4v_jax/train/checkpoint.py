@@ -76,12 +76,15 @@ class Checkpoints:
         wanted = {"params": abstract.params(), "optimizer": abstract.slots}
         try:
             parts = self._orbax.load_checkpointables(step, wanted)
-            data = self._orbax.metadata(step).custom_metadata
+            data = dict(self._orbax.metadata(step).custom_metadata or {})
+            if not data:
+                raise ValueError("its data position is lost")
         except Exception as e:
             raise CheckpointError(
-                f"{self._folder}: step {step} does not fit this model and optimizer "
+                f"{self._folder}: step {step} is damaged, or does not fit this model and optimizer "
                 f"({_first_line(e)})",
-                mend="use the config that it was saved with, or a new workdir",
+                mend="use the config that it was saved with; where a file of it is damaged, "
+                "remove that step's folder to go on from the one before",
             ) from e
         params = parts["params"]
         number = jax.device_put(jax.numpy.int32(step), abstract.step.sharding)
@@ -92,7 +95,7 @@ class Checkpoints:
                 {p: params[p] for p in abstract.frozen},
                 parts["optimizer"],
             ),
-            dict(data or {}),
+            data,
         )
 
     def close(self) -> None:

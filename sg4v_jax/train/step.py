@@ -65,7 +65,7 @@ def make_step(
         out = {
             "loss": total / divisor,
             "weight": weight,
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
             **metrics,
         }
         return TrainState(state.step + 1, trained, state.frozen, slots), out

@@ -116,8 +116,8 @@ def test_an_empty_answer_is_forgotten_with_its_question(settings, video):
 
 def test_a_real_conversation_outlives_refused_questions(engine, video):
     chat = Chat(engine, video=video, max_new_tokens=6)
-    first = chat.ask("what moves <image>?")
-    before = [Turn("user", "<image>\nwhat moves ?"), Turn("assistant", first)]
+    first = chat.ask("hi <image>?")
+    before = [Turn("user", "<image>\nhi ?"), Turn("assistant", first)]
     assert first and chat.turns == before
     with pytest.raises(RecordError, match="control token"):
         chat.ask("hi<|eot_id|>")
@@ -126,12 +126,12 @@ def test_a_real_conversation_outlives_refused_questions(engine, video):
     with pytest.raises(BudgetError, match="the model has 2048"):
         chat.ask("why? " * 1000)
     assert chat.turns == before
-    second = chat.ask("where to?")
+    second = chat.ask("why?")
     [alone] = engine.answer(
-        [Request([*before, Turn("user", "where to?")], [chat.picture])], max_new_tokens=6
+        [Request([*before, Turn("user", "why?")], [chat.picture])], max_new_tokens=6
     )
     assert second == alone
-    assert chat.turns == [*before, Turn("user", "where to?"), Turn("assistant", second)]
+    assert chat.turns == [*before, Turn("user", "why?"), Turn("assistant", second)]
 
 
 def test_a_video_that_is_not_there(engine, tmp_path):

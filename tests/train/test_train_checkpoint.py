@@ -16,6 +16,11 @@ from sg4v_jax.train import state
 from sg4v_jax.train.checkpoint import Checkpoints
 from sg4v_jax.weights.store import load_params
 
+# Where a load or a save fails, Orbax leaves coroutines behind that nobody awaits.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 GROUPS = {"llm.kernel": "all", "llm.bias": "all", "tower.kernel": "frozen"}
 SHAPES = {"llm.kernel": (8, 4), "llm.bias": (4,), "tower.kernel": (3, 3)}
 DATA = {"row": 6, "plan": "abc"}
@@ -95,27 +100,23 @@ def test_inference_reads_the_parameters_on_one_device(checkpoints, tmp_path):
 
 
 def test_a_folder_that_was_never_named_is_not_a_checkpoint(checkpoints, tmp_path):
+    """Orbax names a folder when all is in it; what a kill left under another name is in no way."""
     checkpoints.save(make_state(2), data=DATA)
     folder = tmp_path / "checkpoints"
     shutil.copytree(folder / "2", folder / "4.orbax-checkpoint-tmp")
+    (folder / "4.orbax-checkpoint-tmp" / "_CHECKPOINT_METADATA").unlink()
     again = reopened(tmp_path)
     assert again.latest_step() == 2
-    assert not (folder / "4.orbax-checkpoint-tmp").exists(), "left-overs go"
     again.save(make_state(4), data=DATA)
-    assert reopened(tmp_path).latest_step() == 4
+    assert int(reopened(tmp_path).restore(abstract(make_state(0)))[0].step) == 4
 
 
-def test_a_checkpoint_without_its_mark_is_not_whole(checkpoints, tmp_path):
-    for step in (2, 4):
-        checkpoints.save(make_state(step), data=DATA)
-    for file in (tmp_path / "checkpoints" / "4").glob("commit_success*"):
-        file.unlink()
+def test_a_checkpoint_without_its_data_position_is_damaged(checkpoints, tmp_path):
+    """Going on without it could read other rows unseen."""
+    checkpoints.save(make_state(4), data=DATA)
     (tmp_path / "checkpoints" / "4" / "_CHECKPOINT_METADATA").unlink()
-    again = reopened(tmp_path)
-    assert again.latest_step() == 2
-    jax.tree.map(
-        np.testing.assert_array_equal, again.restore(abstract(make_state(0)))[0], make_state(2)
-    )
+    with pytest.raises(CheckpointError, match="step 4 is damaged"):
+        reopened(tmp_path).restore(abstract(make_state(0)))
 
 
 @pytest.mark.parametrize("part", ["params", "optimizer"])
@@ -148,9 +149,9 @@ def test_parameters_of_another_model_do_not_fit(checkpoints):
         checkpoints.restore(abstract(wider))
 
 
-def test_a_full_disk_names_the_step_that_is_left(checkpoints, tmp_path, small_disk):
+def test_a_full_disk_names_the_step_that_is_left(tmp_path, small_disk):
     with small_disk(200), pytest.raises(StorageError, match="none was saved yet"):
-        checkpoints.save(make_state(2), data=DATA)
+        Checkpoints(tmp_path).save(make_state(2), data=DATA)
     again = reopened(tmp_path)
     again.save(make_state(2), data=DATA)
     with small_disk(200), pytest.raises(StorageError, match="saving step 4 .*; step 2 is still"):

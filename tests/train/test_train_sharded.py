@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
 from sg4v_jax import sharding
 from sg4v_jax.train import optim, state
@@ -98,7 +99,7 @@ def test_a_mesh_of_eight_trains_as_one_device(run_on):
     assert alone[0] > alone[-1], "three steps must have learned something"
 
     kernel = sharded.trained["llm.layers.mlp.up_proj.kernel"]  # [layers, embed, ffn]
-    assert kernel.sharding.spec == (None, "fsdp", "tensor")
+    assert kernel.sharding.spec == PartitionSpec(None, "fsdp", "tensor")
     assert kernel.addressable_shards[0].data.shape == (2, 8, 16)
     for path, value in whole.trained.items():
         np.testing.assert_allclose(sharded.trained[path], value, rtol=1e-3, atol=1e-4, err_msg=path)
@@ -123,7 +124,7 @@ def test_slots_lie_as_their_parameters(tiny_model):
     assert len(slots) == 2, "Adam's two moments"
     for slot in slots:
         assert slot.sharding == placed.trained[path].sharding
-        assert slot.sharding.spec == ("fsdp", "tensor")
+        assert slot.sharding.spec == PartitionSpec("fsdp", "tensor")
     assert placed.step.sharding.is_fully_replicated
 
 
