@@ -1,17 +1,17 @@
 """Pre-trains the small model that the package ships (`sg4v_jax/assets/world`), in five stages.
 
 First it learns to see (single frames), then to tell four frames apart (a 2x2 grid), then to watch
-videos, then what comes first and which way things move, all in the overview alone; at last it
-looks at videos with all their tiles. Begun with videos, the tower had learnt nothing in a thousand
+videos, then to say what comes first, all in the overview alone; at last it looks at videos with
+all their tiles. Begun with videos, the tower had learnt nothing in a thousand
 steps; with every question at once, what is temporal drowns in what is not.
 
     sg4v world slides --out=runs/slides1 --videos=4000 --seed=30 --frames=1
     sg4v world slides --out=runs/slides4 --videos=6000 --seed=31 --frames=4
     sg4v world make --out=runs/world_base_data --videos=16000 --seed=11 --questions=7 \
         --mix=temporal:2,static:2,frame:3
-    sg4v world make --out=runs/world_time --videos=12000 --seed=12 --questions=4 \
-        --mix=temporal:1 --captions=none
-    for stage in see tell watch time look; do
+    sg4v world make --out=runs/world_order --videos=12000 --seed=12 --questions=3 \
+        --mix=order:1,order_yesno:1,static:2 --captions=none
+    for stage in see tell watch order look; do
       sg4v train --config=configs/world_base.py:$stage --workdir=runs/base_$stage
     done
     sg4v model save --model=runs/base_look --out=sg4v_jax/assets/world
@@ -24,7 +24,7 @@ from sg4v_jax.configs import common
 
 from sg4v_jax.errors import ConfigError
 
-STAGES = ("see", "tell", "watch", "time", "look")
+STAGES = ("see", "tell", "watch", "order", "look")
 
 
 def get_config(arg: str = "look"):
@@ -55,7 +55,7 @@ def get_config(arg: str = "look"):
     c.optim.floor = 0.3
     c.run.log_every = 10
     c.run.save_every = 100
-    dict(see=_see, tell=_tell, watch=_watch, time=_time, look=_look)[arg](c)
+    dict(see=_see, tell=_tell, watch=_watch, order=_order, look=_look)[arg](c)
     return c
 
 
@@ -88,18 +88,18 @@ def _watch(c):
     c.optim.stop_step = 300
 
 
-def _time(c):
+def _order(c):
     c.model.init = "runs/base_watch"
-    c.data.annotations = ("runs/world_time/train.json",)
+    c.data.annotations = ("runs/world_order/train.json",)
     c.data.visual = "overview"
     c.data.tiles = 9
-    c.data.scored = 64
-    c.optim.steps = 600
+    c.data.scored = 128
+    c.optim.steps = 400
 
 
 def _look(c):
-    c.model.init = "runs/base_time"
-    c.data.annotations = ("runs/world_base_data/train.json", "runs/world_time/train.json")
+    c.model.init = "runs/base_order"
+    c.data.annotations = ("runs/world_base_data/train.json", "runs/world_order/train.json")
     c.data.tiles = 15
     c.data.scored = 160
     c.optim.steps = 250

@@ -12,4 +12,5 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 python=$(find_python)
 make_venv "$root/.venv" "$python" dev
 keep_compiled
-exec "$root/.venv/bin/sg4v" quickstart --out="$root/runs/quickstart" "$@"
+exec "$root/.venv/bin/sg4v" quickstart --out="$root/runs/quickstart" \
+  --clip="$root/tests/data/clips/wan21_fox_tracking_shot.mp4" "$@"

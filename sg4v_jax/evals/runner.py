@@ -28,7 +28,7 @@ def answer_items(
     *,
     condition: str,
     seed: int = 0,
-    max_new_tokens: int = 8,
+    max_new_tokens: int = 24,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[str]:
     """Greedy answers to `items`, each asked alone.

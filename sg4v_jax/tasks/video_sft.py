@@ -135,7 +135,7 @@ def train(config: ml_collections.ConfigDict, *, folder: str, console: Console) -
       WorkdirError: `folder` belongs to another config.
       Sg4vError: anything a user can mend.
     """
-    workdir.claim(folder, config.to_dict())
+    workdir.check(folder, config.to_dict())
     settings = model_settings(config)
     rows, skipped = build_rows(config, settings, console=console)
     workdir.record_skipped(folder, skipped)
@@ -163,6 +163,7 @@ def _fit(config, folder, settings, rows, steps, *, mesh: Mesh, console) -> loop.
         eps=o.eps,
         clip=o.clip,
     )
+    workdir.claim(folder, config.to_dict())
     checkpoints = Checkpoints(folder, keep=config.run.keep)
     current, data = _start(config, settings, shape, groups, optimizer, checkpoints, mesh=mesh)
     digest = rows.plan(0).digest()

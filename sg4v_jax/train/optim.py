@@ -121,7 +121,7 @@ def build(
     }
     parts = {
         name: optax.adamw(
-            rate, b1=b1, b2=b2, eps=eps, weight_decay=groups[name].weight_decay, mask=_matrices
+            rate, b1=b1, b2=b2, eps=eps, weight_decay=groups[name].weight_decay, mask=_decayed
         )
         for name, rate in schedules.items()
     }
@@ -129,6 +129,6 @@ def build(
     return optax.chain(clipped, optax.partition(parts, dict(labels))), schedules
 
 
-def _matrices(params):
-    """Weight decay is for matrices: not for norms, biases and single vectors."""
+def _decayed(params):
+    """Weight decay is not for norms and biases, as in the Hugging Face trainer."""
     return {path: not path.endswith((".scale", ".bias")) for path in params}

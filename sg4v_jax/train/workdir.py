@@ -15,21 +15,18 @@ CONFIG = "config.json"
 FREE = ("run.log_every", "run.save_every", "run.workers", "run.threads", "run.keep", "run.mesh")
 
 
-def claim(folder: str | os.PathLike, config: Mapping[str, Any]) -> None:
-    """Writes the config of a new run, or checks it against the one that is there.
+def check(folder: str | os.PathLike, config: Mapping[str, Any]) -> None:
+    """Checks that `folder` is unclaimed, or belongs to `config`.
 
     Raises:
       WorkdirError: the folder belongs to another config; every difference is shown.
     """
     file = files.path(folder) / CONFIG
-    ours = json.loads(json.dumps(config, default=list))
     if not file.exists():
-        files.write_json(file, ours)
         return
-    theirs = files.read_json(file)
     differences = [
         f"{name}: {old!r} there, {new!r} now"
-        for name, old, new in _difference(theirs, ours)
+        for name, old, new in _difference(files.read_json(file), _as_json(config))
         if not name.startswith(FREE)
     ]
     if differences:
@@ -37,6 +34,18 @@ def claim(folder: str | os.PathLike, config: Mapping[str, Any]) -> None:
             f"{folder} belongs to a run of another config:\n    " + "\n    ".join(differences),
             mend="use another --workdir, or the same config",
         )
+
+
+def claim(folder: str | os.PathLike, config: Mapping[str, Any]) -> None:
+    """Writes the config of a new run, once all else about it has been found to be in order.
+
+    Raises:
+      WorkdirError: as `check`.
+    """
+    check(folder, config)
+    file = files.path(folder) / CONFIG
+    if not file.exists():
+        files.write_json(file, _as_json(config))
 
 
 def check_data(folder: str | os.PathLike, data: Mapping[str, Any], *, plan: str) -> None:
@@ -56,6 +65,10 @@ def record_skipped(folder: str | os.PathLike, skipped: Sequence[tuple[str, str]]
     """Writes `skipped.jsonl`: each record that cannot be used, and why."""
     lines = [json.dumps({"record": where, "reason": reason}) for where, reason in skipped]
     files.write_atomic(files.path(folder) / "skipped.jsonl", "".join(x + "\n" for x in lines))
+
+
+def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(config, default=list))
 
 
 def _difference(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any]]:

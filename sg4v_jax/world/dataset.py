@@ -3,7 +3,8 @@
     DIR/videos/{id}.mp4   17 frames, 96x96, 8 frames a second
     DIR/truth.jsonl       one scene a line, `id` added (see scene.to_json)
     DIR/captions.jsonl    id, short, detailed, static
-    DIR/questions.jsonl   id, video, group, kind, form, text, options, answer; `video` is relative
+    DIR/questions.jsonl   id, video, group, kind, form, text, options, answer, told
+                          (the answer as training tells it); `video` is relative
     DIR/train.json        records in LLaVA form: id, video, conversations
     DIR/dataset.json      arguments and counts; written last, so a folder without it is not complete
 
@@ -201,15 +202,22 @@ def qa_records(
     for number in rng.permutation(len(asked)):
         question = asked[int(number)]
         topic = questions.TOPICS[question.kind]
-        home = next((r for r in records if all(questions.TOPICS[q.kind] != topic for q in r)), None)
+        # Reasons tell more than one topic, so a question that has them stands alone.
+        home = None
+        if not question.reasons:
+            home = next((r for r in records if _has_room(r, topic)), None)
         if home is None:
             records.append([question])
         else:
             home.append(question)
     return [
-        _record(f"{name}-qa{number}", file, [(q.text, q.answer) for q in turns])
+        _record(f"{name}-qa{number}", file, [(q.text, q.told) for q in turns])
         for number, turns in enumerate(records)
     ]
+
+
+def _has_room(record: Sequence[questions.Question], topic: str) -> bool:
+    return all(not q.reasons and questions.TOPICS[q.kind] != topic for q in record)
 
 
 def _record(name: str, file: str, turns: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -230,6 +238,7 @@ def _question_row(question: questions.Question, file: str) -> dict[str, Any]:
         "text": question.text,
         "options": list(question.options),
         "answer": question.answer,
+        "told": question.told,
     }
 
 

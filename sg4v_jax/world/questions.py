@@ -62,6 +62,8 @@ class Question:
       text: the whole prompt text.
       options: the possible answers.
       answer: the right one of `options`.
+      reasons: what to look at before answering an order question: the object at the start, in
+        the middle and at the end. Each is easy to see; which came first then follows.
     """
 
     id: str
@@ -71,6 +73,12 @@ class Question:
     text: str
     options: tuple[str, ...]
     answer: str
+    reasons: str = ""
+
+    @property
+    def told(self) -> str:
+        """The answer as training tells it: "small red, large red, large blue: size change"."""
+        return f"{self.reasons}: {self.answer}" if self.reasons else self.answer
 
     @property
     def chance(self) -> float:
@@ -130,9 +138,28 @@ def make_questions(
         name = f"{scene.seed}-{kind}-{counts[kind]}"
         counts[kind] += 1
         questions.append(
-            Question(name, group, kind, draft.form, draft.text, draft.options, draft.answer)
+            Question(
+                name,
+                group,
+                kind,
+                draft.form,
+                draft.text,
+                draft.options,
+                draft.answer,
+                _seen(scene) if kind.startswith("order") else "",
+            )
         )
     return questions
+
+
+def _seen(scene: Scene) -> str:
+    """Size and colour at the first, a middle and the last sampled frame.
+
+    In the middle the first event is over and the second has not begun, so these three tell the
+    order: every pair of events has one that changes size or colour.
+    """
+    looks = [state(scene, frame) for frame in (0, SAMPLED // 2, SAMPLED - 1)]
+    return ", ".join(f"{look.size} {look.colour}" for look in looks)
 
 
 def _pick(rng: np.random.Generator, options: Sequence):

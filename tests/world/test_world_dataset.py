@@ -12,7 +12,7 @@ from sg4v_jax.errors import ConfigError, RecordError, WorkdirError
 from sg4v_jax.world import dataset
 from sg4v_jax.world.dataset import choose_kinds, make_dataset, qa_records, read_truth, scene_seed
 from sg4v_jax.world.questions import GROUPS, TOPICS, make_questions
-from sg4v_jax.world.scene import sample_scene
+from sg4v_jax.world.scene import sample_scene, state
 
 _ARGUMENTS = {"videos": 5, "seed": 3}
 
@@ -65,11 +65,28 @@ def test_training_records_hold_the_questions_and_captions(made):
         turns.update((record["video"], *pair) for pair in zip(said[::2], said[1::2], strict=True))
     expected = Counter()
     for row in files.read_jsonl(out / "questions.jsonl"):
-        expected[row["video"], row["text"], row["answer"]] += 1
+        expected[row["video"], row["text"], row["told"]] += 1
     for row in files.read_jsonl(out / "captions.jsonl"):
         video = f"videos/{row['id']}.mp4"
         expected[video, "Describe this video in detail.", row["detailed"]] += 1
     assert turns == expected
+
+
+def test_order_answers_tell_what_was_seen_first_and_stand_alone(made):
+    out, _ = made
+    scenes = read_truth(str(out))
+    told = {row["told"]: row for row in files.read_jsonl(out / "questions.jsonl")}
+    orders = 0
+    for record in files.read_json(out / "train.json"):
+        first = record["conversations"][1]["value"]
+        if first in told and told[first]["kind"].startswith("order"):
+            assert len(record["conversations"]) == 2
+            scene = scenes[record["id"].rpartition("-")[0]]
+            looks = [state(scene, frame) for frame in (0, 8, 15)]
+            seen = ", ".join(f"{look.size} {look.colour}" for look in looks)
+            assert first == f"{seen}: {told[first]['answer']}"
+            orders += 1
+    assert orders
 
 
 def test_videos_decode_to_the_rendered_scene(made):
