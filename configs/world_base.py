@@ -9,8 +9,10 @@ steps; with every question at once, what is temporal drowns in what is not.
     sg4v world slides --out=runs/slides4 --videos=6000 --seed=31 --frames=4
     sg4v world make --out=runs/world_base_data --videos=16000 --seed=11 --questions=7 \
         --mix=temporal:2,static:2,frame:3
-    sg4v world make --out=runs/world_order --videos=12000 --seed=12 --questions=3 \
-        --mix=order:1,order_yesno:1,static:2 --captions=none
+    sg4v world make --out=runs/world_order --videos=12000 --seed=12 --questions=2 \
+        --mix=order:1,static:1 --captions=none
+    sg4v world make --out=runs/world_look --videos=6000 --seed=13 --questions=4 \
+        --mix=order:1,order_yesno:1,static:2 --captions=short
     for stage in see tell watch order look; do
       sg4v train --config=configs/world_base.py:$stage --workdir=runs/base_$stage
     done
@@ -99,8 +101,8 @@ def _order(c):
 
 def _look(c):
     c.model.init = "runs/base_order"
-    c.data.annotations = ("runs/world_base_data/train.json", "runs/world_order/train.json")
+    c.data.annotations = ("runs/world_look/train.json",)
     c.data.tiles = 15
     c.data.scored = 160
-    c.optim.steps = 250
+    c.optim.steps = 300
     c.optim.floor = 0.1

@@ -50,9 +50,9 @@ def get_config(arg=""):
     c.data.tokenizer = "{folder}/tokenizer.json"
     c.data.template = "llama_3_bare"
     c.data.preamble = ""
-    c.data.positions = 320
+    c.data.positions = 400
     c.data.tiles = 10
-    c.data.scored = 160
+    c.data.scored = 200
     c.data.batch_rows = 2
     c.optim.steps = 12
     c.optim.groups = dict(all=dict(learning_rate=1e-2, weight_decay=0.1))

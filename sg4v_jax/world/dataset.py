@@ -159,8 +159,8 @@ def choose_kinds(
     """Draws about `count` question kinds for a scene, shared out by `mix`.
 
     Topics (`questions.TOPICS`) not asked yet go first. Where none is left, kinds about given
-    frames repeat, on other frames; other kinds repeat a topic only in the held-out split, where
-    each question is asked alone. The choice looks at which kinds are applicable, never at answers.
+    frames repeat, on other frames; other kinds repeat a topic only where each question is asked
+    alone: in the held-out split, and about order. The choice looks at which kinds are applicable, never at answers.
     """
     chosen: list[str] = []
     for key, share in _shares(count, mix).items():
@@ -176,7 +176,10 @@ def choose_kinds(
 
 
 def _may_repeat(kind: str, chosen: Sequence[str], *, split: str) -> bool:
-    return kind.startswith("frame_") or (split == "heldout" and kind not in chosen)
+    if kind.startswith("frame_"):
+        return True
+    alone = split == "heldout" or kind.startswith("order")  # asked in a record of its own
+    return alone and kind not in chosen
 
 
 def _shares(count: int, mix: Mapping[str, float]) -> dict[str, int]:

@@ -27,8 +27,10 @@ def changed(**fields) -> dict:
 
 def test_the_same_config_may_come_again(tmp_path):
     workdir.claim(tmp_path, CONFIG)
-    workdir.claim(tmp_path, CONFIG)
-    workdir.check(tmp_path, changed()), "tuples have become lists in the file"
+    before = (tmp_path / "config.json").read_text()
+    workdir.claim(tmp_path, CONFIG)  # whose tuples have become lists in the file
+    workdir.check(tmp_path, changed())
+    assert (tmp_path / "config.json").read_text() == before
 
 
 def test_checking_claims_nothing(tmp_path):
