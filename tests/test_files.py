@@ -93,7 +93,17 @@ def test_paths_within_the_root(tmp_path, inside):
 
 @pytest.mark.parametrize(
     "outside",
-    ["../a", "a/../../b", "a/..", "/etc/passwd", "..\\a", "gs://bucket/a", "file:///a", "a\0b", "link/a"],
+    [
+        "../a",
+        "a/../../b",
+        "a/..",
+        "/etc/passwd",
+        "..\\a",
+        "gs://bucket/a",
+        "file:///a",
+        "a\0b",
+        "link/a",
+    ],
 )
 def test_paths_that_leave_the_root(tmp_path, outside):
     root = tmp_path / "root"

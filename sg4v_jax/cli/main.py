@@ -90,6 +90,8 @@ def _help(verb: str, module) -> str:
     for flag in flags.FLAGS.flags_by_module_dict().get(module.__name__, []):
         if flag.name.startswith("config."):
             continue
-        default = "" if flag.default in (None, "") else f" (default {flag.default})"
+        # As it was written: the default of a config file is its path, not all that is in it.
+        given = flag.default_unparsed
+        default = "" if given in (None, "") else f" (default {given})"
         lines.append(f"  --{flag.name}: {flag.help}{default}")
     return "\n".join(lines)

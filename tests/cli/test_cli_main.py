@@ -6,7 +6,6 @@ import importlib
 import json
 import re
 import subprocess
-import sys
 
 import pytest
 
@@ -53,7 +52,9 @@ def test_every_verb_has_a_short_help_without_loading_jax(tiny, verb):
     usage, *rest = result.stdout.splitlines()
     assert usage.startswith(f"sg4v {verb} ")
     assert len(rest) < 30, "short"
-    asked = set(re.findall(r"--(\w+)=", usage)) - {"config"} | set(re.findall(r"\[--(\w+)\]", usage))
+    asked = set(re.findall(r"--(\w+)=", usage)) - {"config"} | set(
+        re.findall(r"\[--(\w+)\]", usage)
+    )
     listed = set(re.findall(r"^  --(\w+): \S", result.stdout, re.MULTILINE))
     assert asked <= listed and listed
     source = importlib.util.find_spec(f"sg4v_jax.cli.{main.VERBS[verb][0]}").loader.get_source
@@ -115,7 +116,9 @@ def test_config_files_are_found_from_anywhere(tmp_path, monkeypatch):
     shipped = config_flag.shipped_folder() / "quickstart.py"
     want = ["train", f"--config={shipped}", "--workdir=x"]
     assert config_flag.resolve(["train", "--config=configs/quickstart.py", "--workdir=x"]) == want
-    assert config_flag.resolve(["train", "--config", "configs/quickstart.py", "--workdir=x"]) == want
+    assert (
+        config_flag.resolve(["train", "--config", "configs/quickstart.py", "--workdir=x"]) == want
+    )
     base = config_flag.shipped_folder() / "world_base.py"
     assert config_flag.resolve(["--config=configs/world_base.py:look"]) == [f"--config={base}:look"]
 
@@ -141,9 +144,8 @@ def test_world_make_twice_makes_it_once(tiny, tmp_path):
     made = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in tmp_path.rglob("*.*")}
     assert sum(p.suffix == ".mp4" for p in made) == 2
     records = json.loads((tmp_path / "w" / "train.json").read_text())
-    assert f"2 videos, 8 questions, {len(records)} training records" in first.stdout.replace(
-        "\n", " "
-    )
+    said = " ".join(first.stdout.split())
+    assert re.search(rf"2 videos, \d+ questions, {len(records)} training records", said)
 
     again = tiny.run(*words)
     assert again.returncode == 0, again.stderr

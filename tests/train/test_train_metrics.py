@@ -35,6 +35,9 @@ def test_without_a_file_there_are_no_records(tmp_path):
 def test_a_full_disk_is_said(tmp_path, small_disk):
     log = MetricsLog(tmp_path / "metrics.jsonl", step=0)
     log.write({"step": 1})
-    with small_disk(4), pytest.raises(StorageError, match=r"metrics.jsonl at step 2: File too large"):
+    with (
+        small_disk(4),
+        pytest.raises(StorageError, match=r"metrics.jsonl at step 2: File too large"),
+    ):
         log.write({"step": 2})
     assert [r["step"] for r in read(tmp_path / "metrics.jsonl")] == [1]
