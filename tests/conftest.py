@@ -88,6 +88,7 @@ class Tiny:
         """Runs `sg4v WORDS` in a process of its own, on one device, away from the checkout."""
         return subprocess.run(
             [sys.executable, *program, *map(str, words)],
+            check=False,
             cwd=self.folder,
             env=self.environment(),
             input=text or "",

@@ -56,4 +56,7 @@ def _shares(text: str) -> dict[str, float] | None:
     try:
         return {k: float(v) for k, v in (part.split(":") for part in text.split(","))}
     except ValueError as e:
-        raise ConfigError(f"--mix={text}: expected name:share,name:share") from e
+        raise ConfigError(
+            f"--mix={text}: expected name:share,name:share",
+            mend="write it like --mix=temporal:2,static:1",
+        ) from e

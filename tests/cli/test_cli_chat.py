@@ -11,6 +11,8 @@ import pytest
 
 from sg4v_jax.cli.exit_codes import BAD_INPUT
 
+QUESTION, MAX = "What moves?", "--max_new_tokens=6"
+
 
 @pytest.fixture(scope="module")
 def chat(tiny, trained):
@@ -22,30 +24,31 @@ def chat(tiny, trained):
     return run
 
 
-def test_one_question_has_one_answer(chat):
-    result = chat("--query=What moves?", "--max_new_tokens=6")
+@pytest.fixture(scope="module")
+def answer(chat) -> str:
+    """What the model says to the first question."""
+    result = chat(f"--query={QUESTION}", MAX)
     assert result.returncode == 0, result.stderr
-    assert len(result.stdout.splitlines()) == 1
     assert "Warning" not in result.stderr and "Traceback" not in result.stderr
-    assert chat("--query=What moves?", "--max_new_tokens=6").stdout == result.stdout, "greedy"
+    return result.stdout
 
 
-def test_a_conversation_remembers_its_turns(tiny, trained, chat):
-    """The second answer is the one that the engine gives when it sees the first turn too."""
-    from sg4v_jax.infer.chat import Chat
-    from sg4v_jax.infer.engine import Engine
-
-    questions = ["What moves?", "Where to?"]
-    told = chat("--max_new_tokens=6", text="\n".join([questions[0], "", questions[1]]) + "\n")
-    assert told.returncode == 0, told.stderr
-    own = Chat(Engine.load(trained), video=tiny.video, max_new_tokens=6)
-    assert told.stdout.splitlines() == [own.ask(q) for q in questions]
-    assert len(own.turns) == 4
+def test_one_question_has_one_answer(answer):
+    assert len(answer.splitlines()) == 1
 
 
-def test_both_ways_of_seeing(chat):
-    result = chat("--query=What moves?", "--max_new_tokens=2", "--visual=overview")
+def test_a_conversation_goes_on_until_the_end_of_input(chat, answer):
+    result = chat(MAX, text=f"{QUESTION}\n\n  \nAnd then?\n")
     assert result.returncode == 0, result.stderr
+    first, second = result.stdout.splitlines(keepends=True)
+    assert first == answer
+    assert second.strip()
+
+
+def test_the_overview_alone(chat, answer):
+    result = chat(f"--query={QUESTION}", MAX, "--visual=overview")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout != answer, "it saw something else"
     bad = chat("--query=x", "--visual=underview")
     assert bad.returncode == BAD_INPUT
     assert "underview" in bad.stderr and "Traceback" not in bad.stderr
@@ -63,22 +66,40 @@ def write_sound(path) -> None:
         container.mux(stream.encode())
 
 
-def test_videos_that_cannot_be_shown(tiny, chat, tmp_path):
+def refused(code: int, stderr: str, file, reason: str) -> None:
+    """One short message that names the file and the reason."""
+    assert code == BAD_INPUT, stderr
+    [line] = [text for text in stderr.splitlines() if text.startswith("error: ")]
+    assert str(file) in line and reason in line
+    assert "\n  mend: " in stderr and "Traceback" not in stderr
+
+
+def test_a_missing_video(chat, tmp_path):
+    result = chat("--query=x", video=tmp_path / "missing.mp4")
+    refused(result.returncode, result.stderr, tmp_path / "missing.mp4", "No such file")
+
+
+def test_files_that_are_no_videos(tiny, trained, tmp_path):
+    """Through one process, because each new one loads jax."""
     (tmp_path / "page.mp4").write_text("<html>not found</html>")
     write_sound(tmp_path / "sound.mp4")
     (tmp_path / "cut.mp4").write_bytes(tiny.video.read_bytes()[:900])
-    said = {
-        "missing.mp4": "No such file",
-        "page.mp4": "text, not a video",
-        "sound.mp4": "no video stream",
-        "cut.mp4": "",
-    }
-    for name, reason in said.items():
-        result = chat("--query=What moves?", video=tmp_path / name)
-        assert result.returncode == BAD_INPUT, (name, result.stderr)
-        [line] = [s for s in result.stderr.splitlines() if s.startswith("error: ")]
-        assert str(tmp_path / name) in line and reason in line
-        assert "mend: " in result.stderr and "Traceback" not in result.stderr
+    said = {"page.mp4": "text, not a video", "sound.mp4": "no video stream", "cut.mp4": ""}
+    program = """
+import sys
+from sg4v_jax.cli import main
+model, *videos = sys.argv[1:]
+for video in videos:
+    code = main.run(["chat", "--model=" + model, "--video=" + video, "--query=x"])
+    print("\\f", code, file=sys.stderr)
+"""
+    result = tiny.run(trained, *(tmp_path / name for name in said), program=("-c", program))
+    assert result.returncode == 0, result.stderr
+    parts = result.stderr.split("\n\f ")
+    codes = [int(part.split()[0]) for part in parts[1:]]
+    for (name, reason), code, text in zip(said.items(), codes, parts, strict=False):
+        refused(code, text + "\n", tmp_path / name, reason)
+    assert len(codes) == 3
 
 
 def test_folders_that_are_no_model(tiny, trained, tmp_path):
@@ -94,7 +115,7 @@ def test_folders_that_are_no_model(tiny, trained, tmp_path):
         assert "Traceback" not in result.stderr
 
 
-def test_a_model_saved_alone_answers_the_same(tiny, chat, trained, tmp_path):
+def test_a_model_saved_alone_answers_the_same(tiny, answer, trained, tmp_path):
     saved = tiny.run("model", "save", f"--model={trained}", f"--out={tmp_path}", "--dtype=float32")
     assert saved.returncode == 0, saved.stderr
     assert {p.name for p in tmp_path.iterdir()} == {
@@ -102,9 +123,8 @@ def test_a_model_saved_alone_answers_the_same(tiny, chat, trained, tmp_path):
         "tokenizer.json",
         "params.safetensors",
     }
-    asked = ("--query=What moves?", "--max_new_tokens=6", f"--video={tiny.video}")
-    alone = tiny.run("chat", f"--model={tmp_path}", *asked)
-    assert alone.stdout == chat(*asked).stdout
+    asked = (f"--query={QUESTION}", MAX, f"--video={tiny.video}")
+    assert tiny.run("chat", f"--model={tmp_path}", *asked).stdout == answer
 
 
 def test_chat_needs_a_model_and_a_video(tiny):

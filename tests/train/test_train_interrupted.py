@@ -36,8 +36,8 @@ def assert_same_run(workdir: pathlib.Path, trained: pathlib.Path) -> None:
     """Same final parameters to the bit, and a log that tells of one run."""
     want, got = load_params(trained), load_params(workdir)
     assert want.keys() == got.keys()
-    for path in want:
-        np.testing.assert_array_equal(got[path], want[path], err_msg=path)
+    for path, value in want.items():
+        np.testing.assert_array_equal(got[path], value, err_msg=path)
     assert [row["step"] for row in log_of(workdir)] == list(range(1, STEPS + 1))
     assert log_of(workdir) == log_of(trained)
 

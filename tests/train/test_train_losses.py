@@ -33,8 +33,8 @@ def loss_and_gradient(tiny_model):
 
 
 def assert_close(got: dict, want: dict) -> None:
-    for path in want:
-        np.testing.assert_allclose(got[path], want[path], **TOLERANCE, err_msg=path)
+    for path, value in want.items():
+        np.testing.assert_allclose(got[path], value, **TOLERANCE, err_msg=path)
 
 
 def test_three_packed_videos_are_three_videos_alone(tiny_model, three, loss_and_gradient):
