@@ -26,6 +26,11 @@ NAMES = {
     "other_video": "control: another question's video",
     "shuffled_frames": "control: the video's frames shuffled in the grid",
 }
+SHORT = {
+    "as_filmed": "as filmed",
+    "other_video": "other video (control)",
+    "shuffled_frames": "shuffled (control)",
+}
 GROUPS = {
     "temporal": "temporal: no single frame and no unordered set of frames tells",
     "static": "static: one frame may suffice",
@@ -136,7 +141,8 @@ def _accuracy(page: Page, results: Results) -> None:
             scores = results.scores(condition) if condition in results.answers else []
             for s in [s for s in scores if s.name == group]:
                 e = s.estimate
-                intervals.append(Interval(f"{group}: {name}", e.value, e.low, e.high, s.chance))
+                label = f"{group}, {SHORT[condition]}"
+                intervals.append(Interval(label, e.value, e.low, e.high, s.chance))
                 rows.append(_score_row([group, name], s))
     page.figure(
         interval_chart(intervals, title="Accuracy by group and control", x_label="accuracy"),
