@@ -16,6 +16,8 @@ from sg4v_jax.models.video_lm import PRESETS, VideoLM
 
 CONFIG = PRESETS["sg4v-test"]()
 SIDE, PATCHES = CONFIG.tower.image_size, CONFIG.tower.patches
+# These tests compare sums, not speed: compiling less hard halves their time.
+QUICK = {"xla_backend_optimization_level": 0}
 BUDGET = Budget(positions=64, tiles=4, scored=64)
 
 
@@ -25,6 +27,7 @@ class TinyModel:
 
     config = CONFIG
     budget = BUDGET
+    quick = QUICK
 
     @functools.cached_property
     def skeleton(self):

@@ -23,7 +23,7 @@ def loss_and_gradient(tiny_model):
         )
         return total, (total, weight, metrics)
 
-    compiled = jax.jit(jax.grad(total, has_aux=True))
+    compiled = jax.jit(jax.grad(total, has_aux=True), compiler_options=tiny_model.quick)
 
     def run(batch):
         gradients, values = compiled(tiny_model.params, batch)
@@ -112,33 +112,37 @@ def log_softmax_nll(hidden, head, targets):
 @pytest.mark.parametrize("chunks", [1, 3, 7])
 def test_chunked_cross_entropy_is_log_softmax(chunks):
     """23 words: three chunks of 8, and six of 4, the last one short."""
-    keys = jax.random.split(jax.random.key(1), 4)
-    hidden = 4 * jax.random.normal(keys[0], (2, 5, 8))
-    head = jax.random.normal(keys[1], (8, 23))
-    targets = jax.random.randint(keys[2], (2, 5), 0, 23).at[0, :2].set([0, 22])
-    # Some targets are the likeliest word, so that hits are seen too.
-    targets = targets.at[1].set(jnp.einsum("bld,dv->blv", hidden, head).argmax(-1)[1])
-    weights = jax.random.normal(keys[3], (2, 5))
+    rng = np.random.default_rng(1)
+    hidden = 4 * rng.standard_normal((2, 5, 8), np.float32)
+    head = rng.standard_normal((8, 23), np.float32)
+    targets = rng.integers(0, 23, (2, 5)).astype(np.int32)
+    targets[0, :2] = 0, 22
+    targets[1] = (hidden @ head).argmax(-1)[1]  # the likeliest words, so that hits are seen too
+    weights = rng.standard_normal((2, 5), np.float32)
 
-    nll, hit = chunked_cross_entropy(hidden, head, targets=targets, chunks=chunks)
-    want, want_hit = log_softmax_nll(hidden, head, targets)
-    np.testing.assert_allclose(nll, want, rtol=1e-5, atol=1e-5)
+    def weighted(loss):
+        def total(hidden, head):
+            nll, hit = loss(hidden, head)
+            return (weights * nll).sum(), (nll, hit)
+
+        return jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))(hidden, head)
+
+    got, (nll, hit) = weighted(
+        lambda hidden, head: chunked_cross_entropy(hidden, head, targets=targets, chunks=chunks)
+    )
+    want, (want_nll, want_hit) = weighted(
+        lambda hidden, head: log_softmax_nll(hidden, head, targets)
+    )
+    np.testing.assert_allclose(nll, want_nll, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(hit, want_hit)
     assert hit.any() and not hit.all()
-
-    def ours(hidden, head):
-        nll, _ = chunked_cross_entropy(hidden, head, targets=targets, chunks=chunks)
-        return (weights * nll).sum()
-
-    def theirs(hidden, head):
-        return (weights * log_softmax_nll(hidden, head, targets)[0]).sum()
-
-    got = jax.jit(jax.grad(ours, argnums=(0, 1)))(hidden, head)
-    for a, b in zip(got, jax.grad(theirs, argnums=(0, 1))(hidden, head), strict=True):
+    for a, b in zip(got, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 def test_large_logits_do_not_overflow():
-    hidden, head = jnp.full((1, 1, 1), 1e3), jnp.array([[1.0, 2.0, -3.0]])
-    nll, _ = chunked_cross_entropy(hidden, head, targets=jnp.array([[0]]), chunks=3)
+    hidden = np.full((1, 1, 1), 1e3, np.float32)
+    head = np.array([[1.0, 2.0, -3.0]], np.float32)
+    score = jax.jit(lambda targets: chunked_cross_entropy(hidden, head, targets=targets, chunks=3))
+    nll, _ = score(np.zeros((1, 1), np.int32))
     np.testing.assert_allclose(nll, [[1000.0]])

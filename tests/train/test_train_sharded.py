@@ -25,12 +25,15 @@ def loss(model, batch, key):
     return next_token_loss(model, batch, dtype=jnp.float32, remat="none")
 
 
-def start_on(mesh, tiny_model, *, optimizer):
-    """Step 0, laid out by our rules."""
+def start_on(mesh, tiny_model, *, optimizer) -> state.TrainState:
+    """Step 0, laid out by our rules; AdamW's slots begin as zeros."""
     groups = dict.fromkeys(tiny_model.skeleton.shapes, "all")
-    created = state.create(tiny_model.params, groups=groups, optimizer=optimizer)
-    where = state.shardings(created, skeleton=tiny_model.skeleton, mesh=mesh)
-    return jax.device_put(created, where)
+    shapes = jax.eval_shape(
+        lambda flat: state.create(flat, groups=groups, optimizer=optimizer), tiny_model.params
+    )
+    zeros = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    where = state.shardings(shapes, skeleton=tiny_model.skeleton, mesh=mesh)
+    return jax.device_put(zeros._replace(trained=tiny_model.params), where)
 
 
 def adamw(tiny_model):
@@ -76,6 +79,7 @@ def run_on(tiny_model, batches):
         step = jax.jit(
             make_step(loss, skeleton=tiny_model.skeleton, optimizer=optimizer, accumulate=1),
             donate_argnums=0,
+            compiler_options=tiny_model.quick,
         )
         losses = []
         with jax.set_mesh(mesh):

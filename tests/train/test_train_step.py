@@ -36,7 +36,8 @@ def take_step(tiny_model):
                     skeleton=tiny_model.skeleton,
                     optimizer=optimizer,
                     accumulate=accumulate,
-                )
+                ),
+                compiler_options=tiny_model.quick,
             )
         start = state.create(tiny_model.params, groups=groups, optimizer=optimizer)
         return compiled[accumulate](start, batch, jax.random.key(0))

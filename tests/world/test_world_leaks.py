@@ -226,7 +226,8 @@ def _in_support(scene: Scene) -> bool:
     for axis in ("x", "y"):
         value = getattr(scene, axis)
         on_torus = move is not None and moving[move.direction] == axis
-        low, high = (-14, 110) if on_torus else (14, 82)
+        large = RADII["large"]
+        low, high = (-large, 96 + large) if on_torus else (large, 96 - large)
         if not low <= value <= high:
             return False
     recolour, resize = scene.event("recolour"), scene.event("resize")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sg4v_jax.world.render import RGB, background, render
-from sg4v_jax.world.scene import COLOURS, SHAPES, Event, Scene, sample_scene, state
+from sg4v_jax.world.scene import COLOURS, RADII, SHAPES, Event, Scene, sample_scene, state
 
 
 def _still(shape: str, size: str, *, colour: str = "red", x: float = 48.0, y: float = 48.0):
@@ -38,7 +38,7 @@ def test_rendering_time_is_shown():
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_objects_have_their_colour_size_and_place(shape):
-    for size, radius in (("small", 8), ("large", 14)):
+    for size, radius in RADII.items():
         picture = render(_still(shape, size, x=40.0, y=52.0))[0]
         rows, columns = np.nonzero(_changed(picture))
         assert columns.min() >= 40 - radius
@@ -62,14 +62,14 @@ def test_coverage_equals_the_area_of_the_disc():
         picture = render(_still("circle", "large", x=x, y=y))[0].astype(float)
         ground = background(3, canvas=96).astype(float)
         weight = ((picture - ground) / (np.array(RGB["red"]) - ground))[..., 0]
-        assert weight.sum() == pytest.approx(np.pi * 14**2, rel=0.01)
+        assert weight.sum() == pytest.approx(np.pi * RADII["large"] ** 2, rel=0.01)
 
 
 def test_only_the_object_changes_and_it_is_fully_gone_at_the_seam():
-    gone = _still("square", "large", x=-14.0)
+    gone = _still("square", "large", x=-RADII["large"])
     assert not _changed(render(gone)[0]).any()
     half = _still("circle", "large", x=0.0)
-    assert 0.4 < _changed(render(half)[0]).sum() / (np.pi * 14**2) < 0.6
+    assert 0.4 < _changed(render(half)[0]).sum() / (np.pi * RADII["large"] ** 2) < 0.6
 
 
 def test_object_follows_the_state():

@@ -31,13 +31,13 @@ def test_move_goes_at_constant_speed_within_its_window_only():
 
 def test_an_object_leaves_fully_before_it_comes_back():
     track = [state(_moving("left", "fast", x=-2.0), frame).x for frame in range(6)]
-    assert track == [-2, -8, -14, 104, 98, 92]
+    assert track == [-2, -8, -14, 112, 106, 100]
 
 
 def test_jumps_are_instantaneous():
     scene = _moving("right", "fast")
     assert [state(scene, frame).size for frame in (8, 11, 12, 16)] == ["small"] * 2 + ["large"] * 2
-    assert [state(scene, frame).radius for frame in (11, 12)] == [8.0, 14.0]
+    assert [state(scene, frame).radius for frame in (11, 12)] == [11.0, 18.0]
 
 
 def test_state_of_a_missing_frame_is_refused():
