@@ -2,7 +2,7 @@
 
 Legend: `...` any leading axes, `I` inputs, `O` outputs, `D` model width, `L` layers.
 
-The dialect (DESIGN section 4): modules are plain pytrees of parameters.
+The dialect: modules are plain pytrees of parameters.
 1. No RNG, counter or cache lives in a module: keys, KV caches, step numbers are arguments.
 2. Only `jax.*` transforms act on modules; intermediates are returned, never sown.
 3. Layers of one kind are one stacked module (`stack`) run by `lax.scan`; the body returns its carry.
