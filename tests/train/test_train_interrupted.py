@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from sg4v_jax.cli.exit_codes import BAD_INPUT, STOPPED
 from sg4v_jax.tasks import video_sft
 from sg4v_jax.weights.store import load_params
 
 FAULTY = str(pathlib.Path(__file__).with_name("faulty.py"))
 STEPS, SAVE_EVERY = 12, 3
-STOPPED = 3
 
 
 def saved_steps(workdir: pathlib.Path) -> set[int]:
@@ -124,26 +124,34 @@ def test_kill_9_from_outside_at_any_moment(tiny, trained, tmp_path):
     assert_same_run(tmp_path, trained)
 
 
-def test_sigterm_and_ctrl_c_save_and_stop(tiny, trained, tmp_path):
-    for step, name, resumed in ((4, "SIGTERM", 0), (8, "SIGINT", 4)):
-        stopped = fails_with(tiny, tmp_path, "signal_at", f"{step}:{name}")
-        assert stopped.returncode == STOPPED, stopped.stderr
-        assert f"at step {resumed} of {STEPS}" in stopped.stdout
-        assert f"saved at step {step}" in stopped.stdout
-        assert step in saved_steps(tmp_path)
-        assert "Traceback" not in stopped.stderr
-    finish(tiny, tmp_path, resumed=8)
+def stopped_by(tiny, workdir, name: str, *, step: int) -> None:
+    """Asks a run to stop after `step`, and checks that it saved and said so."""
+    stopped = fails_with(tiny, workdir, "signal_at", f"{step}:{name}")
+    assert stopped.returncode == STOPPED, stopped.stderr
+    assert f"saved at step {step}" in stopped.stdout
+    assert step in saved_steps(workdir)
+    assert "Traceback" not in stopped.stderr
+
+
+def test_sigterm_saves_and_a_full_disk_leaves_that_usable(tiny, trained, tmp_path):
+    stopped_by(tiny, tmp_path, "SIGTERM", step=4)
+
+    failed = fails_with(tiny, tmp_path, "full_at", "6")
+    assert failed.returncode == BAD_INPUT, failed.stderr
+    assert "resume at step 4" in failed.stdout
+    assert "saving step 6 failed" in failed.stderr
+    assert "step 4 is still usable" in failed.stderr
+    assert "mend: free some space" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert saved_steps(tmp_path) == {3, 4}
+
+    finish(tiny, tmp_path, resumed=4)
     assert_same_run(tmp_path, trained)
 
 
-def test_a_full_disk_leaves_the_last_checkpoint_usable(tiny, trained, tmp_path):
-    failed = fails_with(tiny, tmp_path, "full_at", "6")
-    assert failed.returncode == 2, failed.stderr
-    assert "saving step 6 failed" in failed.stderr
-    assert "step 3 is still usable" in failed.stderr
-    assert "mend: free some space" in failed.stderr
-    assert "Traceback" not in failed.stderr
-    assert saved_steps(tmp_path) == {3}
-
-    finish(tiny, tmp_path, resumed=3)
+@pytest.mark.slow
+def test_ctrl_c_saves_and_stops(tiny, trained, tmp_path):
+    stopped_by(tiny, tmp_path, "SIGINT", step=2)
+    stopped_by(tiny, tmp_path, "SIGINT", step=8)
+    finish(tiny, tmp_path, resumed=8)
     assert_same_run(tmp_path, trained)

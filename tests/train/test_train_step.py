@@ -77,6 +77,15 @@ def test_a_step_moves_what_is_trained_and_only_that(tiny_model, three, take_step
     np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-3)
 
 
+def test_the_gradient_is_of_the_mean(tiny_model, three, take_step):
+    """The same row twice weighs twice and moves as much."""
+    once, metrics = take_step(tiny_model.batch(three, []))
+    twice, metrics_of_two = take_step(tiny_model.batch(three, three))
+    assert metrics_of_two["weight"] == 2 * metrics["weight"]
+    np.testing.assert_allclose(metrics_of_two["grad_norm"], metrics["grad_norm"], rtol=1e-5)
+    assert_same_parameters(twice, once)
+
+
 def test_a_batch_of_holes_changes_nothing(tiny_model, take_step):
     new, metrics = take_step(tiny_model.batch([], []))
     assert metrics["weight"] == metrics["loss"] == metrics["grad_norm"] == 0
