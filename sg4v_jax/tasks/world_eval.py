@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from sg4v_jax.evals.runner import answer_items
 from sg4v_jax.evals.world_qa import CONDITIONS, load_items
 from sg4v_jax.infer.chat import Chat
 from sg4v_jax.infer.engine import Engine
+from sg4v_jax.models.params import skeleton
+from sg4v_jax.models.video_lm import VideoLM
 from sg4v_jax.tasks import world_report
 from sg4v_jax.text.chat import DEFAULT_QUERY
 from sg4v_jax.weights.store import load_settings
@@ -86,11 +89,6 @@ def _path_check(engine: Engine, clip: str) -> world_report.PathCheck:
 
 def parameters(model: str | os.PathLike) -> str:
     """A model's size in words, from its settings alone."""
-    import math
-
-    from sg4v_jax.models.params import skeleton
-    from sg4v_jax.models.video_lm import VideoLM
-
     config = load_settings(model).config
     shapes = skeleton(lambda key: VideoLM(config, key=key)).shapes.values()
     return f"{sum(math.prod(s.shape) for s in shapes) / 1e6:.2f} M parameters"

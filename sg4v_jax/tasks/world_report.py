@@ -20,6 +20,7 @@ from sg4v_jax.infer.engine import Engine
 from sg4v_jax.report.html import Card, Page
 from sg4v_jax.report.plot import Interval, Series, interval_chart, line_chart, png_bytes
 from sg4v_jax.train import metrics
+from sg4v_jax.video.anyres import geometry
 
 NAMES = {
     "as_filmed": "the video as filmed",
@@ -256,8 +257,6 @@ def as_seen(engine: Engine, grid: np.ndarray, *, scale: int = 2) -> np.ndarray:
     base, rest, side = tiles[0], tiles[1:], tiles.shape[1]
     parts = []
     if len(rest):
-        from sg4v_jax.video.anyres import geometry
-
         shape = geometry((grid.shape[1], grid.shape[0]), inputs.anyres)
         rows = rest.reshape(shape.tile_rows, shape.tile_cols, side, side, 3)
         parts.append(rows.transpose(0, 2, 1, 3, 4).reshape(shape.tile_rows * side, -1, 3))
