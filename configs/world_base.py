@@ -18,8 +18,8 @@ steps; with every question at once, what is temporal drowns in what is not.
     done
     sg4v model save --model=runs/base_look --out=sg4v_jax/assets/world
 
-About half an hour of steps on two CPU cores, and some minutes to render the data. All of it shows the train split only: no held-out pair of shape
-and color, and no test video.
+About half an hour of steps on two CPU cores, and some minutes to render the data. All of it shows
+the train split only: no held-out pair of shape and color, and no test video.
 """
 
 from sg4v_jax.configs import common
