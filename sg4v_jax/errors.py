@@ -63,6 +63,10 @@ class CorruptVideoError(VideoError):
     """The container or too many of its packets cannot be decoded (truncated, damaged)."""
 
 
+class DecodeTimeoutError(VideoError):
+    """Reading the video took longer than its time limit (huge, hostile, or a stalled disk)."""
+
+
 class CheckpointError(Sg4vError):
     """A checkpoint or model directory that is missing, incomplete or of another shape."""
 

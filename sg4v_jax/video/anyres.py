@@ -155,16 +155,16 @@ def make_tiles(image: np.ndarray, spec: AnyRes) -> np.ndarray:
     Raises:
       VideoError: `image` is not u8[H,W,3].
     """
-    overview = overview_tile(image, spec)
+    picture = _picture(image)
     height, width = image.shape[:2]
     w, h = select_pinpoint((width, height), spec.pinpoints)
-    fitted = Image.fromarray(image).resize(_fit_inside((width, height), (w, h)), _BICUBIC)
+    fitted = picture.resize(_fit_inside((width, height), (w, h)), _BICUBIC)
     left, top = (w - fitted.width) // 2, (h - fitted.height) // 2
     canvas = np.zeros((h, w, 3), np.uint8)
     canvas[top : top + fitted.height, left : left + fitted.width] = np.asarray(fitted)
     side = spec.side
     tiles = canvas.reshape(h // side, side, w // side, side, 3).swapaxes(1, 2)
-    return np.concatenate([overview, tiles.reshape(-1, side, side, 3)])
+    return np.concatenate([_squash(picture, side=side), tiles.reshape(-1, side, side, 3)])
 
 
 def overview_tile(image: np.ndarray, spec: AnyRes) -> np.ndarray:
@@ -173,13 +173,20 @@ def overview_tile(image: np.ndarray, spec: AnyRes) -> np.ndarray:
     Raises:
       VideoError: `image` is not u8[H,W,3].
     """
+    return _squash(_picture(image), side=spec.side).copy()
+
+
+def _picture(image: np.ndarray) -> Image.Image:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise VideoError(
             f"cannot tile an array {image.dtype}{list(image.shape)}",
             mend="give an RGB picture uint8[height, width, 3]",
         )
-    squashed = Image.fromarray(image).resize((spec.side, spec.side), _BICUBIC)
-    return np.asarray(squashed)[None].copy()
+    return Image.fromarray(image)
+
+
+def _squash(picture: Image.Image, *, side: int) -> np.ndarray:
+    return np.asarray(picture.resize((side, side), _BICUBIC))[None]
 
 
 def _fit_inside(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from sg4v_jax.errors import (
     MissingVideoError,
     NoVideoStreamError,
 )
+from sg4v_jax.video.limits import Deadline
 
 # FFmpeg also "plays" text as a terminal and follows play lists to other files and hosts. Data may
 # come from strangers, so only self-contained media formats are tried (audio: for a clear message).
@@ -26,14 +27,16 @@ _UNTRUE_TIMES = {"avi", "mpeg", "mpegts", "mpegvideo", "m4v", "h264", "hevc", "v
 
 
 def open_video(
-    name: str,
+    name: str, *, deadline: Deadline
 ) -> tuple[av.container.InputContainer, av.video.stream.VideoStream]:
     """The opened container and its first stream of moving pictures; the caller closes it.
 
     Args:
       name: a local path or `gs://...`.
+      deadline: FFmpeg's own reads end by then too.
 
     Raises:
+      DecodeTimeoutError: the file does not open in time.
       MissingVideoError: no such file, or it may not be read.
       EmptyVideoError: the file has no bytes, or its index lists nothing.
       NoVideoStreamError: text, or a container without video (a cover picture does not count).
@@ -50,8 +53,14 @@ def open_video(
         raise EmptyVideoError(f"{name}: the file has 0 bytes", mend="fetch the file again")
     options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
     try:
-        container = av.open(source, container_options=options, metadata_errors="ignore")
+        container = av.open(
+            source,
+            container_options=options,
+            metadata_errors="ignore",
+            timeout=deadline.remaining,
+        )
     except (av.error.FFmpegError, ValueError) as e:
+        deadline.check()
         if _is_text(head):
             raise NoVideoStreamError(
                 f"{name}: this is text, not a video (it starts {head[:40]!r})",
@@ -73,19 +82,31 @@ def open_video(
             f"{name}: no video stream (streams: {kinds})",
             mend="give a file with moving pictures",
         )
+    if moving[0].codec_context is None:
+        container.close()
+        raise _corrupt(name, "no decoder for its video stream")
     return container, moving[0]
 
 
 def packets(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream
+    container: av.container.InputContainer,
+    stream: av.video.stream.VideoStream,
+    *,
+    deadline: Deadline,
 ) -> Iterator[av.Packet]:
     """The stream's packets that hold data, from the current position, up to the first that
-    cannot be read."""
+    cannot be read.
+
+    Raises:
+      DecodeTimeoutError: the time is up.
+    """
     try:
         for packet in container.demux(stream):
+            deadline.check()
             if packet.size:  # an empty one would tell the decoder that the stream ends
                 yield packet
     except av.error.FFmpegError:
+        deadline.check()  # FFmpeg says so too when it is interrupted
         return
 
 

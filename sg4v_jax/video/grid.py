@@ -6,6 +6,7 @@ Source: the grid function that `run.py` and the evaluation scripts of ShareGPT4V
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,8 @@ from PIL import Image
 from sg4v_jax.errors import EmptyVideoError, VideoError
 
 _WHITE = 255
+_MOST_KEPT_PIXELS = 40_000_000  # 160 MB a thread: grids of 1920x1080 frames, not of 4K
+_kept = threading.local()
 
 
 def grid_size(
@@ -60,16 +63,39 @@ def make_grid(
       VideoError: frames differ in size or are not u8[H,W,3].
     """
     height, width = _common_size(frames)
-    grid_w, grid_h = _uncapped_size(width, height, n=len(frames), band=band)
-    picture = np.full((grid_h, grid_w, 3), _WHITE, np.uint8)
-    side = _cells_a_side(len(frames))
-    for i, frame in enumerate(frames):
-        top, left = (i // side) * (height + band), (i % side) * (width + band)
-        picture[top : top + height, left : left + width] = frame
-    size = grid_size(width, height, n=len(frames), band=band, longest_side=longest_side)
-    if size == (grid_w, grid_h):
+    n = len(frames)
+    whole = _uncapped_size(width, height, n=n, band=band)
+    size = grid_size(width, height, n=n, band=band, longest_side=longest_side)
+    corners = _corners(width, height, n=n, band=band)
+    if size == whole:
+        picture = np.full((whole[1], whole[0], 3), _WHITE, np.uint8)
+        for frame, (left, top) in zip(frames, corners, strict=True):
+            picture[top : top + height, left : left + width] = frame
         return picture
-    return np.array(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
+    canvas = _canvas(whole, layout=(width, height, n, band))
+    for frame, corner in zip(frames, corners, strict=True):
+        canvas.paste(Image.fromarray(frame), corner)
+    return np.array(canvas.resize(size, Image.Resampling.BILINEAR))
+
+
+def _canvas(size: tuple[int, int], *, layout: tuple[int, ...]) -> Image.Image:
+    """A white picture, or this thread's last one if frames lay in the same places there.
+
+    The grid of 832x480 frames takes 29 MB; getting so much memory anew from the system for every
+    video costs more time than laying out its frames.
+    """
+    if getattr(_kept, "layout", None) == layout:
+        return _kept.canvas
+    canvas = Image.new("RGB", size, (_WHITE,) * 3)
+    if size[0] * size[1] <= _MOST_KEPT_PIXELS:
+        _kept.layout, _kept.canvas = layout, canvas
+    return canvas
+
+
+def _corners(width: int, height: int, *, n: int, band: int) -> list[tuple[int, int]]:
+    """(left, top) of each frame."""
+    side = _cells_a_side(n)
+    return [(i % side * (width + band), i // side * (height + band)) for i in range(n)]
 
 
 def _cells_a_side(n: int) -> int:

@@ -117,7 +117,7 @@ def overwritten(path, clips):
     "make, error, message",
     [
         (missing, MissingVideoError, "No such file"),
-        (folder, MissingVideoError, "not a regular file"),
+        (folder, EmptyVideoError, "holds no frames"),
         (no_bytes, EmptyVideoError, "0 bytes"),
         (no_frames, EmptyVideoError, "0 frames"),
         (no_frames_fragmented, EmptyVideoError, "0 frames"),
@@ -215,6 +215,20 @@ def test_nearest_later_frame_stands_in(tmp_path, clips):
     decoded = read_frames(path, [9, 10, 12, 13])
     assert [clips.number_of(f) for f in decoded.frames] == [9, 13, 13, 13]
     assert decoded.substituted == 2
+
+
+def test_a_lost_packet_of_a_broadcast_spoils_the_numbers_after_it(tmp_path, clips):
+    """MPEG transport streams number their packets, so a lost one is known, its frames are not."""
+    path = tmp_path / "a.ts"
+    clips.write(path, 60, form="mpegts", x264={"g": "12", "bf": "0"})
+    content, half = path.read_bytes(), path.stat().st_size // 188 // 2 * 188
+    path.write_bytes(content[:half] + content[half + 188 :])
+    frames = probe(path).frames
+    assert 50 <= frames < 60
+    shown = [clips.number_of(f) for f in read_frames(path, range(frames)).frames]
+    assert shown[:20] == list(range(20)) and shown[-1] == 59
+    assert read_frames(path, range(20)).substituted == 0
+    assert read_frames(path, [0, frames - 1]).substituted == 1
 
 
 def test_frame_size_that_changes(tmp_path):

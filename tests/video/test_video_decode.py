@@ -17,6 +17,7 @@ from sg4v_jax.video.sampling import run_indices
 N = 90
 B_FRAMES = {"g": "12", "bf": "3"}
 OPEN_GOP = {"g": "12", "bf": "3", "x264-params": "open-gop=1:scenecut=0"}
+VPX = {"deadline": "realtime", "cpu-used": "8", "g": "20", "b": "2M"}
 KINDS = {
     "plain": {},
     "b_frames": {"x264": B_FRAMES},
@@ -39,6 +40,12 @@ KINDS = {
     "bare_h264": {"form": "h264", "x264": B_FRAMES},
     "mpeg_ps": {"form": "vob", "codec": "mpeg2video"},
     "avi_b_frames": {"form": "avi", "codec": "mpeg4"},
+    "mov": {"form": "mov", "x264": B_FRAMES},
+    "webm_vp8": {"form": "webm", "codec": "libvpx", "x264": VPX},
+    "webm_vp9": {"form": "webm", "codec": "libvpx-vp9", "x264": VPX},
+    "mkv_gbrp": {"form": "matroska", "codec": "libx264rgb", "pix_fmt": "rgb24"},
+    "hevc": {"codec": "libx265", "x264": {"x265-params": "log-level=none:pools=1:keyint=20"}},
+    "gif": {"form": "gif", "codec": "gif", "pix_fmt": "rgb8"},
 }
 
 
@@ -66,7 +73,9 @@ def test_any_order_and_repeats(clip, clips):
 def test_probe_and_sample(clip, clips):
     info = probe(clip)
     assert (info.width, info.height, info.frames) == (128, 64, N)
-    assert [clips.number_of(f) for f in sample_frames(clip).frames] == run_indices(N)
+    sampled = sample_frames(clip)
+    assert [clips.number_of(f) for f in sampled.frames] == run_indices(N)
+    assert (list(sampled.indices), sampled.substituted) == (run_indices(N), 0)
 
 
 def test_rate_and_duration(tmp_path, clips):
@@ -86,8 +95,8 @@ def test_far_frames_are_reached_by_seeking(tmp_path, clips, monkeypatch):
     read = []
     packets = containers.packets
 
-    def counted(*args):
-        for packet in packets(*args):
+    def counted(*args, **kwargs):
+        for packet in packets(*args, **kwargs):
             read.append(packet.pts)
             yield packet
 
@@ -101,7 +110,11 @@ def test_seeks_that_miss_are_not_tried_again(tmp_path, clips, monkeypatch):
     path = clips.write(tmp_path / "a.mp4", N, **KINDS["fragmented_short_gops"])
     openings = []
     opened = containers.open_video
-    monkeypatch.setattr(containers, "open_video", lambda name: openings.append(1) or opened(name))
+    monkeypatch.setattr(
+        containers,
+        "open_video",
+        lambda *args, **kwargs: openings.append(1) or opened(*args, **kwargs),
+    )
     wanted = [0, 30, 60, N - 1]
     assert [clips.number_of(f) for f in read_frames(path, wanted).frames] == wanted
     assert len(openings) == 2
