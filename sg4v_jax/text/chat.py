@@ -1,26 +1,55 @@
 r"""Chat: turns to prompt text, and to token ids with image places and a label mask.
 
-A prompt is blocks of Llama 3's kind, each `header + text + <|eot_id|>`:
+A prompt is blocks, here of Llama 3's kind, each `header + text + <|eot_id|>`:
 
     <|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n...<|eot_id|>
     <|start_header_id|>user<|end_header_id|>\n\n<image>\nWhat moves?<|eot_id|>
     <|start_header_id|>assistant<|end_header_id|>\n\nA ball.<|eot_id|>
 
 (one line here is one block; the prompt has no line ends between them). Strings and rules are
-those of the original system, sections 1.6, 1.7 and 1.9 of its specification.
+those of the original system, sections 1.6, 1.7 and 1.9 of its specification; `templates.py` has
+the blocks, `turns.py` the messages.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from sg4v_jax.errors import ConfigError, RecordError
-from sg4v_jax.text.tokenizer import BOS, END_HEADER, EOT, START_HEADER, Tokenizer
+from sg4v_jax.text.templates import TEMPLATES, ChatML, InternLM2, Plain, Template, stop_ids
+from sg4v_jax.text.tokenizer import Tokenizer
+from sg4v_jax.text.turns import (
+    IMAGE_PLACEHOLDER,
+    IMAGE_TOKEN,
+    Turn,
+    conversation_turns,
+    normalise_llava,
+    without_images,
+)
 
-IMAGE_PLACEHOLDER = "<image>"
-IMAGE_TOKEN = -200  # stands in `ids` for one image; never in a vocabulary
+__all__ = [
+    "DEFAULT_QUERY",
+    "GRID_PREAMBLE",
+    "IMAGE_PLACEHOLDER",
+    "IMAGE_TOKEN",
+    "TEMPLATES",
+    "ChatML",
+    "Drop",
+    "InternLM2",
+    "Plain",
+    "Template",
+    "TokenizedChat",
+    "Turn",
+    "conversation_turns",
+    "normalise_llava",
+    "render",
+    "stop_ids",
+    "tokenize_chat",
+    "video_query",
+    "without_images",
+]
 
 GRID_PREAMBLE = (
     "The provided image arranges keyframes from a video in a grid view, keyframes are separated "
@@ -29,42 +58,6 @@ GRID_PREAMBLE = (
     "frames."
 )
 DEFAULT_QUERY = "Describe this video in detail."
-
-_ROLES = {"human": "user", "gpt": "assistant"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Template:
-    """How turns become one string: Llama 3 blocks, with a system text or without."""
-
-    name: str
-    system: str | None
-
-
-TEMPLATES: Mapping[str, Template] = {
-    t.name: t
-    for t in (
-        Template(
-            name="llava_llama_3",
-            system="You are a helpful language and vision assistant. You are able to understand "
-            "the visual content that the user provides, and assist the user with a variety of "
-            "tasks using natural language.",
-        ),
-        Template(name="llama_3_bare", system=None),
-    )
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Turn:
-    """One message: `role` is 'user' or 'assistant'; `content` may hold `<image>` anywhere."""
-
-    role: str
-    content: str
-
-    def __post_init__(self):
-        if self.role not in _ROLES.values():
-            raise RecordError(f"turn of unknown role {self.role!r}", mend="use user or assistant")
 
 
 class Drop(enum.StrEnum):
@@ -104,12 +97,12 @@ def video_query(query: str = DEFAULT_QUERY) -> str:
 def render(turns: Sequence[Turn], template: Template, *, generation: bool) -> str:
     r"""The prompt text of `turns`.
 
-    A message with no text has a header and no `<|eot_id|>`, as in the original. Messages are
-    not stripped.
+    Llama 3's: a message with no text has a header and no `<|eot_id|>`, as in the original, and
+    messages are not stripped.
 
     Args:
       turns: messages in order.
-      template: which system block to begin with.
+      template: which blocks to write.
       generation: leave the last answer open for a model to go on: a bare assistant header
         after a user's turn, or the start of an answer where the last turn is the assistant's.
 
@@ -120,31 +113,7 @@ def render(turns: Sequence[Turn], template: Template, *, generation: bool) -> st
 
     in one line, with real line ends for `\n`.
     """
-    prompt = BOS
-    if template.system is not None:
-        prompt += _header("system") + template.system + EOT
-    for turn in turns:
-        prompt += _header(turn.role) + turn.content + (EOT if turn.content else "")
-    if not generation:
-        return prompt
-    if turns and turns[-1].role == "assistant":
-        return prompt.removesuffix(EOT)
-    return prompt + _header("assistant")
-
-
-def normalise_llava(turns: Sequence[Turn]) -> list[Turn]:
-    r"""`turns` as the original trains on them: at most one image a message, in front.
-
-    In a message with `<image>`, all of them are taken out, the rest is stripped, and one
-    `<image>` and a line end are put before it: `"Look <image> here <image>"` becomes
-    `"<image>\nLook  here"`. Other messages stay as they are.
-    """
-    return [
-        dataclasses.replace(turn, content=_image_in_front(turn.content))
-        if IMAGE_PLACEHOLDER in turn.content
-        else turn
-        for turn in turns
-    ]
+    return template.render(turns, generation=generation)
 
 
 def tokenize_chat(
@@ -174,34 +143,36 @@ def tokenize_chat(
     Args:
       turns: messages in order, any number of images in any of them.
       tokenizer: gives the ids.
-      template: which system block to begin with.
+      template: which blocks to write.
       generation: a prompt with its answer left open; nothing is trained, nothing dropped.
       normalise: 'llava' for the original's training text (`normalise_llava`); None leaves
         every `<image>` where it stands and refuses control tokens spelled in a message.
-      double_bos: whether `ids` begin with two bos tokens. The template spells one; a tokenizer
-        whose post-processor adds another gives two, and the released model was trained so.
-        None: two where the tokenizer adds one. With a tokenizer that adds none, the original
-        loses the token after each image (the line end); here nothing is lost.
+      double_bos: whether the tokenizer's bos stands before the prompt text. Llama 3's
+        templates spell one already, so this makes two, and the released model was trained so.
+        None: where the tokenizer adds one (never for InternLM2, whose template knows that it
+        does). With a tokenizer that adds none, the original loses the token after each image
+        (the line end) and drops chats of several rounds; here nothing is lost.
       where: file and record, for messages.
 
     Raises:
       RecordError: (normalise None) a message spells a control token, which would let text from
         outside end its turn and speak for another role; or (generation) the user's turn to
-        answer is empty.
+        answer is empty; or the template cannot write such turns.
       ConfigError: an unknown `normalise`.
     """
     if normalise == "llava":
         turns = normalise_llava(turns)
     elif normalise is None:
-        _refuse_control_tokens(turns, tokenizer, where)
+        _refuse_control_tokens(turns, tokenizer, template, generation=generation, where=where)
     else:
         raise ConfigError(f"normalise {normalise!r} is unknown", mend="use 'llava' or None")
 
+    template.check(turns, where=where)
     if double_bos is None:
-        double_bos = tokenizer.adds_bos
+        double_bos = template.tokenizer_bos and tokenizer.adds_bos
     ids = [tokenizer.bos_id] if double_bos else []
     for number, chunk in enumerate(
-        render(turns, template, generation=generation).split(IMAGE_PLACEHOLDER)
+        template.render(turns, generation=generation).split(IMAGE_PLACEHOLDER)
     ):
         ids += [IMAGE_TOKEN] * (number > 0) + tokenizer.encode(chunk, special=False)
 
@@ -211,68 +182,25 @@ def tokenize_chat(
             raise RecordError(f"{_at(where)}empty message", mend="ask something")
         return TokenizedChat(ids, [False] * len(ids), images)
     drop = _drop_reason(ids, turns, tokenizer, template)
-    trained = [False] * len(ids) if drop else _answer_mask(ids, turns, tokenizer, template)
+    trained = [False] * len(ids) if drop else template.trained(ids, turns, tokenizer)
     return TokenizedChat(ids, trained, images, drop)
-
-
-def conversation_turns(record: Mapping, *, where: str = "") -> list[Turn]:
-    """The turns of a LLaVA record: `{"conversations": [{"from": "human"|"gpt", "value"}]}`.
-
-    A first turn that is not human is skipped, as in the original.
-
-    Args:
-      record: one object of an annotation file.
-      where: the file, for messages.
-
-    Raises:
-      RecordError: no conversations, an unknown speaker, a value that is not text, or turns
-        that do not alternate; names file, record, turn and value.
-    """
-    at = f"{_at(where)}record {record.get('id', '(no id)')!r}: "
-    turns = record.get("conversations")
-    if not isinstance(turns, list) or not turns:
-        raise RecordError(
-            f"{at}field 'conversations' is {turns!r:.40}, not a list of turns",
-            mend='give it as [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}]',
-        )
-    parsed = [_parse_turn(turn, at=f"{at}turn {number}: ") for number, turn in enumerate(turns)]
-    first = 0 if parsed[0].role == "user" else 1
-    if len(parsed) == first:
-        raise RecordError(f"{at}no human turn", mend="add a human turn before the gpt turn")
-    for number, turn in enumerate(parsed[first:]):
-        if turn.role != ("user", "assistant")[number % 2]:
-            raise RecordError(
-                f"{at}turn {number + first}: 'from' is {turns[number + first]['from']!r} again",
-                mend="make the turns alternate: human, gpt, human, gpt",
-            )
-    return parsed[first:]
 
 
 def _at(where: str) -> str:
     return f"{where}: " if where else ""
 
 
-def _header(role: str) -> str:
-    return f"{START_HEADER}{role}{END_HEADER}\n\n"
-
-
-def _image_in_front(text: str) -> str:
-    rest = text.replace(IMAGE_PLACEHOLDER, "").strip()
-    return f"{IMAGE_PLACEHOLDER}\n{rest}".strip()
-
-
-def _parse_turn(turn: object, *, at: str) -> Turn:
-    if not isinstance(turn, Mapping) or turn.get("from") not in _ROLES:
-        speaker = turn.get("from") if isinstance(turn, Mapping) else turn
-        raise RecordError(f"{at}'from' is {speaker!r:.40}", mend="use 'human' or 'gpt'")
-    if not isinstance(turn.get("value"), str):
-        raise RecordError(f"{at}'value' is {turn.get('value')!r:.40}", mend="give it as text")
-    return Turn(_ROLES[turn["from"]], turn["value"])
-
-
-def _refuse_control_tokens(turns: Sequence[Turn], tokenizer: Tokenizer, where: str) -> None:
+def _refuse_control_tokens(
+    turns: Sequence[Turn],
+    tokenizer: Tokenizer,
+    template: Template,
+    *,
+    generation: bool,
+    where: str,
+) -> None:
     for number, turn in enumerate(turns):
-        for chunk in turn.content.split(IMAGE_PLACEHOLDER):
+        text = template.message(turn, generation=generation)
+        for chunk in text.split(IMAGE_PLACEHOLDER):
             found = tokenizer.control_ids.intersection(tokenizer.encode(chunk, special=False))
             if found:
                 token = tokenizer.token_of(min(found))
@@ -290,26 +218,10 @@ def _drop_reason(
         return Drop.EMPTY_TURN
     if turns[-1].role != "assistant":
         return Drop.UNANSWERED
-    blocks = len(turns) + (template.system is not None)
-    header = _header("assistant").rstrip()
-    if ids.count(tokenizer.eot_id) != blocks or any(header in turn.content for turn in turns):
+    if template.control_text(ids, turns, tokenizer):
         return Drop.CONTROL_TEXT
-    if tokenizer.pad_id in ids:
+    # Where the text is finished with the pad token, `control_text` has counted it.
+    finish = tokenizer.id_of(template.finish) if template.finish else None
+    if tokenizer.pad_id != finish and tokenizer.pad_id in ids:
         return Drop.PAD_TEXT
     return None
-
-
-def _answer_mask(
-    ids: list[int], turns: Sequence[Turn], tokenizer: Tokenizer, template: Template
-) -> list[bool]:
-    """True for answers and their eot; there is one eot a block, so blocks are found by it."""
-    header_length = len(tokenizer.encode(_header("assistant"), special=False))
-    trained = [False] * len(ids)
-    start = 0
-    for role in ([] if template.system is None else ["system"]) + [t.role for t in turns]:
-        end = ids.index(tokenizer.eot_id, start)
-        if role == "assistant":
-            for i in range(start + header_length, end + 1):
-                trained[i] = ids[i] != IMAGE_TOKEN
-        start = end + 1
-    return trained

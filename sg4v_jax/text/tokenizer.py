@@ -1,42 +1,47 @@
-"""The tokenizer: a `tokenizer.json` file read through the `tokenizers` library.
+"""The tokenizer: text to token ids and back, and ids of control tokens by their names.
 
-The package speaks Llama 3's control tokens (spec of the original system, 1.6). `Tokenizer` looks
-them up by name, so that no id is written anywhere in the code, and says which one is missing.
+`Tokenizer` looks control tokens up by name, so that no id is written anywhere in the code, and
+says which one is missing. `tokenizer_files.py` reads the files.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import models, pre_tokenizers, trainers
 
 from sg4v_jax import files
-from sg4v_jax.errors import CheckpointError, ConfigError
+from sg4v_jax.errors import CheckpointError, ConfigError, RecordError
+from sg4v_jax.text.byte_level import add_bos, byte_level_tokenizer
+from sg4v_jax.text.control_tokens import (
+    BOS,
+    END_HEADER,
+    END_OF_DOCUMENT,
+    END_OF_TEXT,
+    EOT,
+    INTERNLM2_NAMES,
+    LLAMA_3_1_NAMES,
+    PAD,
+    SENTENCE_END,
+    SENTENCE_START,
+    START_HEADER,
+)
+from sg4v_jax.text.tokenizer_files import read_backend
 
-BOS = "<|begin_of_text|>"
-END_OF_TEXT = "<|end_of_text|>"
-START_HEADER = "<|start_header_id|>"
-END_HEADER = "<|end_header_id|>"
-EOT = "<|eot_id|>"
-PAD = "<|pad|>"
 SPECIAL_TOKENS = (BOS, END_OF_TEXT, START_HEADER, END_HEADER, EOT, PAD)
 
-# Llama 3 has no pad token of its own, so fine-tunes brought different ones; first found wins.
-_PAD_NAMES = (PAD, "<pad>", "<|finetune_right_pad_id|>", END_OF_TEXT)
-
-# How Llama 3 cuts text before merging bytes: contractions, words with at most one leading
-# non-letter, numbers of up to three digits, punctuation runs, line ends, other white space.
-_LLAMA_3_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-    r"|[^\r\n\p{L}\p{N}]?\p{L}+"
-    r"|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+"
-    r"|\s+(?!\S)"
-    r"|\s+"
+# First found wins. Llama 3 has no pad token of its own, so fine-tunes brought different ones.
+_BOS_NAMES = (BOS, SENTENCE_START)
+_PAD_NAMES = (
+    PAD,
+    "<pad>",
+    "<|finetune_right_pad_id|>",
+    END_OF_TEXT,
+    END_OF_DOCUMENT,
+    SENTENCE_END,
 )
 
 
@@ -52,27 +57,28 @@ class Tokenizer:
         backend.no_truncation()
         backend.no_padding()
         self._backend, self._source = backend, source
+        # Second spellings: of InternLM2's chat tokens also in texts, where both must be seen; of
+        # Llama 3's reserved tokens only by name, as the original reads them as plain text.
+        self._spellings = self._missing(INTERNLM2_NAMES)
+        self._names = self._spellings | self._missing(LLAMA_3_1_NAMES)
+
+    def _missing(self, names: Mapping[str, str]) -> dict[str, str]:
+        """Those of `names` (second name -> own name) whose own name alone is in the vocabulary."""
+        known = self._backend.token_to_id
+        return {n: own for n, own in names.items() if known(n) is None and known(own) is not None}
 
     @classmethod
     def from_file(cls, path: str | os.PathLike) -> Tokenizer:
-        """Reads a `tokenizer.json`, local or `gs://`.
+        """Reads a tokenizer from a file or from the folder that has it, local or `gs://`.
+
+        `tokenizer.json`, Llama 3's `tokenizer.model` (ranks) and InternLM2's `tokenizer.model`
+        (SentencePiece) are told apart by their content. A rank file does not say whether a bos
+        is added: the tokenizer made of it adds one, as the released Llama 3 models were trained.
 
         Raises:
-          CheckpointError: the file is missing, or is not a tokenizer file.
+          CheckpointError: the file is missing, damaged, or of no known kind.
         """
-        try:
-            backend = tokenizers.Tokenizer.from_str(files.path(path).read_text())
-        except OSError as e:
-            raise CheckpointError(
-                f"{path}: cannot read the tokenizer: {e.strerror or e}",
-                mend="point to a folder or file that has tokenizer.json",
-            ) from e
-        except Exception as e:  # the library raises bare Exception for every format error
-            raise CheckpointError(
-                f"{path}: not a tokenizer file: {e}",
-                mend="use a tokenizer.json in the format of the tokenizers library",
-            ) from e
-        return cls(backend, source=str(path))
+        return cls(read_backend(path), source=str(path))
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the tokenizer as `tokenizer.json`, whole or not at all.
@@ -91,26 +97,44 @@ class Tokenizer:
         Args:
           text: any string; bytes that have no longer token stand alone.
           special: let the file's post-processor add its tokens (Llama 3's adds the bos).
+
+        Raises:
+          RecordError: `text` has a lone surrogate (a half of a character).
         """
-        return self._backend.encode(text, add_special_tokens=special).ids
+        for second, own in self._spellings.items():
+            text = text.replace(second, own)
+        try:
+            return self._backend.encode(text, add_special_tokens=special).ids
+        except TypeError as e:  # all that the library says of a lone surrogate
+            raise RecordError(
+                f"text {text!r:.60} has a half of a character, which no token can spell",
+                mend="write the character whole, or take it out",
+            ) from e
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """Text of `ids` (all >= 0); control tokens are left out, or spelled out."""
         return self._backend.decode(list(ids), skip_special_tokens=skip_special)
 
     def id_of(self, token: str) -> int:
-        """The id of `token`.
+        """The id of `token`; control tokens answer to their second names too.
+
+        `<|im_end|>` and `[UNUSED_TOKEN_145]` are one id of InternLM2; Llama 3's
+        `<|reserved_special_token_4|>` is also Llama 3.1's `<|eom_id|>`.
 
         Raises:
           CheckpointError: the vocabulary has no such token.
         """
-        token_id = self._backend.token_to_id(token)
+        token_id = self._backend.token_to_id(self._names.get(token, token))
         if token_id is None:
             raise CheckpointError(
                 f"{self._source}: the vocabulary has no token {token!r}",
-                mend="use a Llama 3 tokenizer, or make one with train_byte_bpe",
+                mend="use the tokenizer of the model that the chat template was made for",
             )
         return token_id
+
+    def has(self, token: str) -> bool:
+        """Whether `id_of(token)` has an answer."""
+        return self._backend.token_to_id(self._names.get(token, token)) is not None
 
     def token_of(self, token_id: int) -> str | None:
         """The vocabulary entry of `token_id` as stored, None where there is none."""
@@ -124,7 +148,9 @@ class Tokenizer:
     @functools.cached_property
     def adds_bos(self) -> bool:
         """Whether encoding with `special=True` puts a bos in front."""
-        return self.encode("", special=True)[:1] == [self.bos_id]
+        return any(self.has(n) for n in _BOS_NAMES) and (
+            self.encode("", special=True)[:1] == [self.bos_id]
+        )
 
     @functools.cached_property
     def control_ids(self) -> frozenset[int]:
@@ -134,21 +160,24 @@ class Tokenizer:
 
     @functools.cached_property
     def eos_ids(self) -> frozenset[int]:
-        """Ids that end an answer: both of Llama 3's, end of text and end of turn."""
+        """Llama 3's ids that end an answer; `templates.stop_ids` knows those of all templates."""
         return frozenset({self.id_of(END_OF_TEXT), self.eot_id})
 
     @functools.cached_property
     def pad_id(self) -> int:
         """Id of the pad token, or of the end of text where the file has no pad."""
-        for name in _PAD_NAMES[:-1]:
-            if self._backend.token_to_id(name) is not None:
-                return self.id_of(name)
-        return self.id_of(_PAD_NAMES[-1])
+        return self._first_id(_PAD_NAMES, or_else=END_OF_TEXT)
 
     @functools.cached_property
     def bos_id(self) -> int:
-        """Id of `<|begin_of_text|>`."""
-        return self.id_of(BOS)
+        """Id of `<|begin_of_text|>` or `<s>`: the one that is added, else the one that is there."""
+        front = self.encode("", special=True)[:1]
+        added = [n for n in _BOS_NAMES if self.has(n) and front == [self.id_of(n)]]
+        return self._first_id([*added, *_BOS_NAMES], or_else=BOS)
+
+    def _first_id(self, names: Sequence[str], *, or_else: str) -> int:
+        own = self._backend.token_to_id
+        return self.id_of(next((n for n in names if own(n) is not None), or_else))
 
     @functools.cached_property
     def eot_id(self) -> int:
@@ -187,18 +216,12 @@ def train_byte_bpe(texts: Iterable[str], *, vocab_size: int, adds_bos: bool = Fa
             f"vocab_size {vocab_size} is too small for 256 bytes and control tokens",
             mend=f"use at least {smallest}",
         )
-    backend = tokenizers.Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(tokenizers.Regex(_LLAMA_3_SPLIT), behavior="isolated")
-    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.pre_tokenizer = pre_tokenizers.Sequence([split, to_bytes])
-    backend.decoder = decoders.ByteLevel()
+    backend = byte_level_tokenizer(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - len(SPECIAL_TOKENS), initial_alphabet=alphabet, show_progress=False
     )
     backend.train_from_iterator(texts, trainer=trainer)
     backend.add_special_tokens(list(SPECIAL_TOKENS))
     if adds_bos:
-        backend.post_processor = processors.TemplateProcessing(
-            single=f"{BOS} $A", special_tokens=[(BOS, backend.token_to_id(BOS))]
-        )
+        add_bos(backend, BOS)
     return Tokenizer(backend, source="trained tokenizer")

@@ -8,7 +8,7 @@ import pickle
 import pytest
 import tokenizers
 
-from sg4v_jax.errors import CheckpointError, ConfigError
+from sg4v_jax.errors import CheckpointError, ConfigError, RecordError
 from sg4v_jax.text import tokenizer as tokenizer_lib
 
 TEXTS = ["the red circle moves to the left", "the blue square grows, then it moves up\n"] * 20
@@ -127,12 +127,64 @@ def test_missing_control_token_is_named(tmp_path):
         _ = loaded.eos_ids
 
 
+def test_a_folder_is_read_by_its_file(trained, tmp_path):
+    trained.save(tmp_path / "tokenizer.json")
+    (tmp_path / "tokenizer.model").write_text("not looked at where there is a json")
+    text = "the red circle"
+    expected = trained.encode(text, special=False)
+    assert tokenizer_lib.Tokenizer.from_file(tmp_path).encode(text, special=False) == expected
+    # The kind is read from the content, not from the name.
+    (tmp_path / "tokenizer.json").rename(tmp_path / "tokenizer.model")
+    assert tokenizer_lib.Tokenizer.from_file(tmp_path).encode(text, special=False) == expected
+
+
+def test_half_of_a_character_is_refused(trained):
+    with pytest.raises(RecordError, match="half of a character"):
+        trained.encode("a\ud83d", special=False)
+
+
+def internlm2_json(*added: dict) -> str:
+    """A vocabulary of single characters with InternLM2's names at 92538 and on (here: 7..12)."""
+    names = ["<unk>", "<s>", "</s>", *"ab]<", *(f"[UNUSED_TOKEN_{n}]" for n in range(141, 147))]
+    model = tokenizers.models.BPE({n: i for i, n in enumerate(names)}, [], unk_token="<unk>")
+    value = json.loads(tokenizers.Tokenizer(model).to_str())
+    value["added_tokens"] = list(added)
+    return json.dumps(value)
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_internlm2_control_tokens_have_two_spellings(declared, tmp_path):
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    added = {"id": 12, "content": "<|im_start|>", "special": True, **flags}
+    file = tmp_path / "tokenizer.json"
+    file.write_text(internlm2_json(*([added] if declared else [])))
+    made = tokenizer_lib.Tokenizer.from_file(file)
+    again = pickle.loads(pickle.dumps(made))
+    made.save(tmp_path / "again.json")
+    for one in (made, again, tokenizer_lib.Tokenizer.from_file(tmp_path / "again.json")):
+        assert one.vocab_size == 13
+        assert one.id_of("<|im_start|>") == one.id_of("[UNUSED_TOKEN_146]") == 12
+        assert one.id_of("<|plugin|>") == 7 and one.has("<|plugin|>")
+        assert one.encode("a<|im_end|>b[UNUSED_TOKEN_145]", special=False) == [3, 11, 4, 11]
+        assert one.control_ids == {0, 1, 2, *range(7, 13)}
+        assert not one.has("<|eom_id|>")
+
+
 def test_bad_files_are_named(tmp_path):
-    with pytest.raises(CheckpointError, match=r"none\.json"):
+    with pytest.raises(CheckpointError, match=r"none\.json.*cannot read"):
         tokenizer_lib.Tokenizer.from_file(tmp_path / "none.json")
-    with pytest.raises(CheckpointError, match="cannot read"):
+    with pytest.raises(CheckpointError, match=r"no tokenizer\.json or tokenizer\.model"):
         tokenizer_lib.Tokenizer.from_file(tmp_path)
-    for name, content in (("text.json", "not json"), ("other.json", json.dumps({"a": 1}))):
-        (tmp_path / name).write_text(content)
+    contents = {
+        "text.json": b"not json",
+        "other.json": b'{"a": 1}',
+        "cut.json": internlm2_json()[:-9].encode(),
+        "wrong.json": b'{"model": {"vocab": "[UNUSED_TOKEN_146]"}, "added_tokens": [3]}',
+        "latin.json": b'{"a": "\xff"}',
+        "empty.json": b"",
+        "zip.json": b"PK\x03\x04 and so on",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
         with pytest.raises(CheckpointError, match=f"{name}: not a tokenizer file"):
             tokenizer_lib.Tokenizer.from_file(tmp_path / name)
