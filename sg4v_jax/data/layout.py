@@ -118,6 +118,38 @@ def expand(
     )
 
 
+def truncate(sequence: Sequence1D, *, positions: int, patches: int) -> Sequence1D:
+    """The sample cut on the right to `positions`, as the original cuts after the splice.
+
+    What is scored must have its target inside the cut. Tiles stay up to the last one that a
+    position still looks at; the pixels of the others are left out of the row.
+
+    Args:
+      sequence: a sample not yet placed.
+      positions: how many may stay; a shorter sample is returned as it is.
+      patches: `p`, patches along a tile's side.
+
+    Worked example, p = 1, cut to 4 positions; of three tiles two are still seen, and the score at
+    position 3 goes, as its target at position 4 does:
+
+        tokens        5  0  0  0  0  8  9      ->   5  0  0  0
+        visual_index -1  0  1 -2  2 -1 -1      ->  -1  0  1 -2
+        tiles         3                        ->   2
+        loss_index    3 4 5                    ->   (none)
+    """
+    if len(sequence.tokens) <= positions:
+        return sequence
+    visual = sequence.visual_index[:positions]
+    kept = sequence.loss_index + 1 < positions
+    return Sequence1D(
+        tokens=sequence.tokens[:positions],
+        visual_index=visual,
+        tiles=int(visual.max(initial=TEXT)) // (patches * patches) + 1,
+        loss_index=sequence.loss_index[kept],
+        targets=sequence.targets[kept],
+    )
+
+
 class Placed(NamedTuple):
     """A sample with its pixels and the weight of each scored position, ready to be packed."""
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from sg4v_jax.errors import BudgetError, ConfigError
 
+_PARTS = ("positions", "tiles", "scored")
 OPEN_ROWS = 32  # rows that stay open for a small sample while larger ones arrive
 
 
@@ -53,16 +54,28 @@ def check_fits(lengths: np.ndarray, *, budget: Budget, names: Sequence[str]) -> 
     Raises:
       BudgetError: names the first sample that does not, by how much, and how many there are.
     """
-    over = lengths > budget.as_array()
+    over = (lengths > budget.as_array()).any(1)
     if not over.any():
         return
-    record, part = np.argwhere(over)[0]
-    part_name = ("positions", "tiles", "scored")[part]
+    record = int(over.argmax())
+    part, why = excess(lengths[record], budget=budget)
     raise BudgetError(
-        f"record {names[record]}: needs {lengths[record, part]} {part_name}, a row has "
-        f"{budget.as_array()[part]} ({int(over.any(1).sum())} of {len(lengths)} records too long)",
-        mend=f"raise data.{part_name} to {int(lengths[:, part].max())}, or leave such records out",
+        f"record {names[record]}: {why} ({int(over.sum())} of {len(lengths)} records too long)",
+        mend=f"raise data.{_PARTS[part]} to {int(lengths[:, part].max())}, or leave such records "
+        "out with data.too_long",
     )
+
+
+def excess(lengths: Sequence[int], *, budget: Budget) -> tuple[int, str] | None:
+    """Which part of the budget one sample exceeds first, and by how much; None where it fits.
+
+    >>> excess((700, 5, 20), budget=Budget(512, 10, 160))
+    (0, 'needs 700 positions, a row has 512')
+    """
+    for part, (need, room) in enumerate(zip(lengths, budget.as_array(), strict=True)):
+        if need > room:
+            return part, f"needs {need} {_PARTS[part]}, a row has {room}"
+    return None
 
 
 def plan(

@@ -13,12 +13,12 @@ import numpy as np
 from absl import flags
 
 from sg4v_jax.batch import Batch
-from sg4v_jax.data.rows import Rows
+from sg4v_jax.data.rows import Read, Rows
 from sg4v_jax.errors import ConfigError
 
 
 class _LocalRows:
-    """The rows that one shard reads, in order, as a Grain source: item -> global row -> `Batch`.
+    """The rows that one shard reads, in order, as a Grain source: item -> global row -> `Read`.
 
     With accumulation A a global batch is [A, B/A]; shard `i` of `n` holds the i-th part of the
     second axis of every micro-batch.
@@ -40,8 +40,8 @@ class _LocalRows:
         first = self._start * self._rows.batch_rows
         return first + micro * self._part * count + index * self._part + k
 
-    def __getitem__(self, item: int) -> Batch:
-        return self._rows[self.global_row(int(item))]
+    def __getitem__(self, item: int) -> Read:
+        return self._rows.read(self.global_row(int(item)))
 
 
 def batches(
@@ -53,7 +53,7 @@ def batches(
     accumulate: int = 1,
     workers: int = 0,
     threads: int = 2,
-) -> Iterator[Batch]:
+) -> Iterator[Read]:
     """This process' part of the global batches `start` .. `stop - 1`.
 
     Args:
@@ -64,7 +64,8 @@ def batches(
       workers: processes that decode, each in `threads` threads; 0 decodes in this one.
 
     Yields:
-      `Batch` of numpy arrays [B/count, ...], or [A, B/A/count, ...].
+      `Read`: a `Batch` of numpy arrays [B/count, ...], or [A, B/A/count, ...], and the notes of
+        its rows in their order: records skipped, frames substituted.
 
     Raises:
       ConfigError: the batch cannot be cut into `accumulate` x shards.
@@ -96,8 +97,8 @@ class _Stack:
     def __init__(self, accumulate: int):
         self._accumulate = accumulate
 
-    def __call__(self, rows: Sequence[Batch]) -> Batch:
-        fields = [np.stack(values) for values in zip(*rows, strict=True)]
+    def __call__(self, reads: Sequence[Read]) -> Read:
+        fields = [np.stack(values) for values in zip(*(r.batch for r in reads), strict=True)]
         if self._accumulate > 1:
             fields = [f.reshape(self._accumulate, -1, *f.shape[1:]) for f in fields]
-        return Batch(*fields)
+        return Read(Batch(*fields), tuple(note for r in reads for note in r.notes))

@@ -8,30 +8,45 @@ import this module, so it imports neither jax nor grain.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from sg4v_jax.batch import Batch
 from sg4v_jax.data import layout, packing
-from sg4v_jax.data.inputs import InputSpec, sample_lengths
-from sg4v_jax.data.record import Record
-from sg4v_jax.errors import RecordError, Sg4vError
+from sg4v_jax.data.inputs import InputSpec, Picture, measure
+from sg4v_jax.data.record import Note, Record, Visual
+from sg4v_jax.errors import ConfigError, RecordError, Sg4vError
 from sg4v_jax.text.tokenizer import Tokenizer
+from sg4v_jax.video.decode import TIME_LIMIT
 
 log = logging.getLogger(__name__)
 
 
+TOO_LONG = ("error", "drop", "truncate")
+
+
 @dataclasses.dataclass(frozen=True)
 class Index:
-    """The index pass over a data set: usable records with sizes and lengths, and what fell out."""
+    """The index pass over a data set: usable records with sizes and lengths, and what fell out.
+
+    Attributes:
+      records: the usable ones.
+      sizes: (width, height) of each record's pictures.
+      lengths: i64[records, 3]: positions, tiles, scored.
+      skipped: (file and record, reason) of the others.
+      limit: positions that samples are cut to; None where none is cut.
+      truncated: how many that cut.
+    """
 
     records: tuple[Record, ...]
-    sizes: tuple[tuple[tuple[int, int], ...], ...]  # of each record's pictures
-    lengths: np.ndarray  # i64[records, 3]: positions, tiles, scored
-    skipped: tuple[tuple[str, str], ...]  # (file and record, reason)
+    sizes: tuple[tuple[tuple[int, int], ...], ...]
+    lengths: np.ndarray
+    skipped: tuple[tuple[str, str], ...]
+    limit: int | None = None
+    truncated: int = 0
 
 
 def build_index(
@@ -41,23 +56,48 @@ def build_index(
     tokenizer: Tokenizer,
     max_skipped: float = 0.01,
     progress: Callable[[Iterable], Iterable] = lambda x: x,
+    too_long: str = "error",
+    budget: packing.Budget | None = None,
+    seconds: float = TIME_LIMIT,
 ) -> Index:
     """Measures every record; those that cannot be used are named, not replaced.
 
+    Args:
+      max_skipped: share of the records that may fall out.
+      progress: wraps the records, to show how far it is.
+      too_long: what becomes of a sample longer than a row. `error`: `Rows` refuses it. `drop`: it
+        is skipped, with how long it is. `truncate`: it is cut to the row's positions as the
+        original does (`layout.truncate`), and skipped if nothing to train on is left; too many
+        tiles or scored positions in what is left are an error all the same.
+      budget: what a row holds; needed unless `too_long` is `error`.
+      seconds: how long one video may take.
+
     Raises:
       RecordError: more than `max_skipped` of the records cannot be used; names the first ones.
+      ConfigError: an unknown `too_long`, or no budget for it.
     """
-    kept, sizes, lengths, skipped = [], [], [], []
-    size_of = functools.cache(spec.visual_size)
+    if too_long not in TOO_LONG or (too_long != "error" and budget is None):
+        raise ConfigError(
+            f"too_long {too_long!r} with budget {budget}", mend=f"use one of {TOO_LONG}, a budget"
+        )
+    limit = budget.positions if too_long == "truncate" else None
+    kept, sizes, lengths, skipped, truncated = [], [], [], [], 0
+    size_of = _Sizes(spec, seconds=seconds)
     for record in progress(records):
         try:
-            size, length = sample_lengths(record, spec=spec, tokenizer=tokenizer, size_of=size_of)
+            found = measure(
+                record, spec=spec, tokenizer=tokenizer, size_of=size_of, positions=limit
+            )
         except Sg4vError as e:
             skipped.append((record.where, e.message))
             continue
+        if too_long == "drop" and (over := packing.excess(found.lengths, budget=budget)):
+            skipped.append((record.where, f"too long: {over[1]}"))
+            continue
         kept.append(record)
-        sizes.append(size)
-        lengths.append(length)
+        sizes.append(found.sizes)
+        lengths.append(found.lengths)
+        truncated += found.cut
     if len(skipped) > max_skipped * len(records) or not kept:
         named = (why if where in why else f"{where}: {why}" for where, why in skipped[:3])
         first = "; ".join(named) or "there are no records"
@@ -66,7 +106,34 @@ def build_index(
             mend="mend or remove them, or raise data.max_skipped",
         )
     array = np.array(lengths, np.int64).reshape(-1, 3)
-    return Index(tuple(kept), tuple(sizes), array, tuple(skipped))
+    return Index(tuple(kept), tuple(sizes), array, tuple(skipped), limit, truncated)
+
+
+class _Sizes:
+    """Sizes of pictures by file; each file is opened once, the broken ones too."""
+
+    def __init__(self, spec: InputSpec, *, seconds: float):
+        self._spec, self._seconds = spec, seconds
+        self._known: dict[str, tuple[int, int] | Sg4vError] = {}
+
+    def __call__(self, visual: Visual) -> tuple[int, int]:
+        key = f"{visual.kind}:{visual.path}"
+        if key not in self._known:
+            try:
+                self._known[key] = self._spec.visual_size(visual, seconds=self._seconds)
+            except Sg4vError as e:
+                self._known[key] = e
+        found = self._known[key]
+        if isinstance(found, Sg4vError):
+            raise found
+        return found
+
+
+class Read(NamedTuple):
+    """A row, or a stack of rows, and what went wrong when it was read."""
+
+    batch: Batch
+    notes: tuple[Note, ...]
 
 
 class Rows:
@@ -76,6 +143,13 @@ class Rows:
       index: the usable records.
       batch_rows: rows of one global batch; epochs are filled up to a multiple of it.
       budget, seed, norm, microbatch: see `packing.plan`.
+      sampling: `rand` draws other frames of a video in each epoch, from the seed, the epoch and
+        the record alone; empty: the frames that `spec` says, as chat sees them.
+      seconds: how long one video may take.
+
+    Raises:
+      BudgetError: a sample longer than a row.
+      ConfigError: an unknown `sampling`.
     """
 
     def __init__(
@@ -89,10 +163,18 @@ class Rows:
         seed: int,
         norm: str = "token",
         microbatch: int = 0,
+        sampling: str = "",
+        seconds: float = TIME_LIMIT,
     ):
+        if sampling not in ("", "rand"):
+            raise ConfigError(
+                f"training-time sampling {sampling!r} is unknown",
+                mend="use 'rand', or leave it out",
+            )
         packing.check_fits(index.lengths, budget=budget, names=[r.where for r in index.records])
         self.index, self.spec, self.tokenizer, self.budget = index, spec, tokenizer, budget
-        self.batch_rows = batch_rows
+        self.batch_rows, self.seed = batch_rows, seed
+        self.sampling, self.seconds = sampling, seconds
         self._plan_settings = dict(seed=seed, norm=norm, microbatch=microbatch)
         self._plans: dict[int, packing.Plan] = {}
         self._ends = (0,)  # global row at which each planned epoch begins
@@ -129,34 +211,71 @@ class Rows:
         return rows[local] if local < len(rows) else np.array([], np.int64)
 
     def __getitem__(self, row: int) -> Batch:
-        """One row, a `Batch` without the leading axis.
+        """One row, a `Batch` without the leading axis."""
+        return self.read(row).batch
+
+    def read(self, row: int) -> Read:
+        """One row, a `Batch` without the leading axis, and what went wrong.
 
         A record that cannot be read now leaves its place empty and moves no other.
         """
         epoch, _ = self.locate(row)
         weights = self.plan(epoch).weights
-        placed = [
-            layout.Placed(*self._read(int(number)), float(weights[number]))
-            for number in self.records_of(row)
-        ]
+        placed, notes = [], []
+        for number in self.records_of(row).tolist():
+            sequence, tiles, said = self._read(number, epoch=epoch)
+            placed.append(layout.Placed(sequence, tiles, float(weights[number])))
+            notes += said
         anyres = self.spec.anyres
-        return layout.place(placed, budget=self.budget, side=anyres.side, patches=anyres.patches)
+        batch = layout.place(placed, budget=self.budget, side=anyres.side, patches=anyres.patches)
+        return Read(batch, tuple(notes))
 
-    def _read(self, number: int) -> tuple[layout.Sequence1D, np.ndarray | None]:
-        """A record laid out, and its tiles: None where its pictures cannot be read."""
-        record = self.index.records[number]
+    def pictures(self, number: int, *, epoch: int) -> list[Picture]:
+        """What stands at each image place of record `number` in `epoch`.
+
+        Raises:
+          Sg4vError: a picture that cannot be read.
+        """
+        drawn = self.sampling == "rand"
+        return [
+            self.spec.load(
+                visual,
+                rng=np.random.default_rng([self.seed, epoch, number, place]) if drawn else None,
+                seconds=self.seconds,
+            )
+            for place, visual in enumerate(self.index.records[number].visuals)
+        ]
+
+    def _read(
+        self, number: int, *, epoch: int
+    ) -> tuple[layout.Sequence1D, np.ndarray | None, list[Note]]:
+        """A record laid out; its tiles, None where its pictures cannot be read; what to note."""
+        record, sizes = self.index.records[number], self.index.sizes[number]
         sequence, _ = self.spec.record_sequence(
-            record, sizes=self.index.sizes[number], tokenizer=self.tokenizer
+            record, sizes=sizes, tokenizer=self.tokenizer, positions=self.index.limit
         )
         try:
-            pixels = [self.spec.tiles(self.spec.load(v)) for v in record.visuals]
+            pictures = self.pictures(number, epoch=epoch)
         except Sg4vError as e:
-            log.warning("skipped %s: %s", record.where, e.message)
-            return sequence, None
+            return sequence, None, [_skipped(record, e.message)]
+        for visual, (pixels, _), (width, height) in zip(
+            record.visuals, pictures, sizes, strict=True
+        ):
+            if pixels.shape[:2] != (height, width):
+                now = f"{pixels.shape[1]}x{pixels.shape[0]}"
+                changed = f"{visual.path}: the picture is {now}, it was {width}x{height} at first"
+                return sequence, None, [_skipped(record, changed)]
         side = self.spec.anyres.side
         empty = np.zeros((0, side, side, 3), np.uint8)
-        tiles = np.concatenate([empty, *pixels])
-        if len(tiles) != sequence.tiles:
-            log.warning("skipped %s: its pictures changed size since indexing", record.where)
-            return sequence, None
-        return sequence, tiles
+        tiles = np.concatenate([empty, *(self.spec.tiles(p.pixels) for p in pictures)])
+        substituted = [
+            Note(record.where, "substituted", f"{v.path}: frames lost to damage", p.substituted)
+            for v, p in zip(record.visuals, pictures, strict=True)
+            if p.substituted
+        ]
+        return sequence, tiles[: sequence.tiles], substituted
+
+
+def _skipped(record: Record, reason: str) -> Note:
+    log.warning("skipped %s: %s", record.where, reason)
+    return Note(record.where, "skipped", reason, 1)

@@ -22,6 +22,7 @@ from rich.text import Text
 
 from sg4v_jax import files
 from sg4v_jax.batch import Batch
+from sg4v_jax.data.record import Note
 from sg4v_jax.data.rows import Rows
 
 BUDGETS = ("positions", "tiles", "scored")
@@ -75,14 +76,16 @@ class RowView:
     step: int
     samples: tuple[SampleView, ...]
     used: dict[str, tuple[int, int]]  # budget -> (used, in all)
+    notes: tuple[Note, ...] = ()  # what went wrong when it was read
 
 
-def view_row(rows: Rows, row: int, batch: Batch) -> RowView:
+def view_row(rows: Rows, row: int, batch: Batch, *, notes: Sequence[Note] = ()) -> RowView:
     """What `batch`, the arrays of global row `row`, holds.
 
     Args:
       rows: the run's rows, which know the records and their lengths.
       batch: `rows[row]`.
+      notes: those of `rows.read(row)`.
     """
     samples = tuple(
         _sample(rows, int(number), spans, batch) for number, spans in _places(rows, row)
@@ -98,6 +101,7 @@ def view_row(rows: Rows, row: int, batch: Batch) -> RowView:
         step=row // rows.batch_rows,
         samples=samples,
         used=dict(zip(BUDGETS, zip(used, rows.budget.as_array().tolist(), strict=True))),
+        notes=tuple(notes),
     )
 
 
@@ -207,7 +211,7 @@ def _separator(number: int) -> str:
 
 def as_text(view: RowView) -> str:
     """A row as plain text: budgets, then each sample with its words and its scored positions."""
-    lines = [_title(view), f"used: {_used(view)}"]
+    lines = [_title(view), f"used: {_used(view)}", *_noted(view)]
     for number, sample in enumerate(view.samples):
         lines += ["", f"sample {number}: {_summary(sample)}"]
         lines += [f"  shows {source}" for source in sample.sources]
@@ -223,6 +227,7 @@ def as_text(view: RowView) -> str:
 def as_panel(view: RowView) -> RenderableType:
     """A row for the terminal: the same words, trained ones green, visual runs cyan."""
     parts: list[RenderableType] = [Text(f"used: {_used(view)}", style="bold")]
+    parts += [Text(line, style="red") for line in _noted(view)]
     for number, sample in enumerate(view.samples):
         parts.append(Text(f"\nsample {number}: {_summary(sample)}", style="bold"))
         if sample.spans:
@@ -244,6 +249,10 @@ def _used(view: RowView) -> str:
     )
 
 
+def _noted(view: RowView) -> list[str]:
+    return [f"{n.kind} ({n.count}): {n.record}: {n.reason}" for n in view.notes]
+
+
 def _summary(sample: SampleView) -> str:
     at, tiles = sample.positions, sample.tiles
     tiled = f"tiles {tiles.start}..{tiles.stop - 1} ({len(tiles)})" if tiles else "no tiles"
@@ -263,9 +272,9 @@ def pictures(rows: Rows, view: RowView, batch: Batch) -> Iterator[tuple[str, np.
     ):
         if not sample.spans or not sample.tiles:
             continue
-        for place, visual in enumerate(rows.index.records[record].visuals):
+        for place, picture in enumerate(rows.pictures(int(record), epoch=view.epoch)):
             suffix = f"_{place}" if place else ""
-            yield f"sample_{number}_grid{suffix}", rows.spec.load(visual)
+            yield f"sample_{number}_grid{suffix}", picture.pixels
         tiles = batch.tiles[sample.tiles.start : sample.tiles.stop]
         gap = np.full((len(tiles), tiles.shape[1], _GAP, 3), _GREY, np.uint8)
         strip = np.concatenate([tiles, gap], axis=2).swapaxes(0, 1)
@@ -285,8 +294,8 @@ def write_rows(rows: Rows, *, start: int, count: int, out: str | os.PathLike) ->
     """
     folder = files.path(out)
     for row in range(start, start + count):
-        batch = rows[row]
-        view = view_row(rows, row, batch)
+        batch, notes = rows.read(row)
+        view = view_row(rows, row, batch, notes=notes)
         files.write_atomic(folder / f"row_{row:04d}.txt", as_text(view))
         for name, picture in pictures(rows, view, batch):
             png = io.BytesIO()

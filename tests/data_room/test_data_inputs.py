@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sg4v_jax.data.inputs import InputSpec, sample_lengths
+from sg4v_jax.data.inputs import InputSpec, measure
 from sg4v_jax.data.record import Record, Visual
 from sg4v_jax.errors import ConfigError, CorruptVideoError, MissingVideoError, RecordError
 from sg4v_jax.text.chat import Turn
@@ -37,15 +37,16 @@ def test_a_videos_size_is_known_without_its_frames(spec, records):
         changed = dataclasses.replace(spec, longest_side=longest_side)
         [video] = records[0].visuals
         width, height = changed.visual_size(video)
-        picture = changed.load(video)
+        picture, substituted = changed.load(video)
         assert picture.shape == (height, width, 3) and picture.dtype == np.uint8
+        assert substituted == 0
         assert width == (longest_side or 4 * 96 + 3 * 8)
 
 
 def test_an_image_is_shown_as_it_is(spec, image):
     visual, pixels = image
     assert spec.visual_size(visual) == (50, 20)
-    np.testing.assert_array_equal(spec.load(visual), pixels)
+    np.testing.assert_array_equal(spec.load(visual).pixels, pixels)
 
 
 @pytest.mark.parametrize("visual", ["anyres", "overview"])
@@ -61,9 +62,9 @@ def test_positions_and_tiles_agree(spec, image, visual):
 
 def test_lengths_are_those_of_the_laid_out_sample(spec, tokenizer, records):
     for record in records[:4]:
-        sizes, lengths = sample_lengths(record, spec=spec, tokenizer=tokenizer)
+        sizes, lengths, cut = measure(record, spec=spec, tokenizer=tokenizer)
         sequence, drop = spec.record_sequence(record, sizes=sizes, tokenizer=tokenizer)
-        assert drop is None
+        assert drop is None and not cut
         assert lengths == (len(sequence.tokens), 5, len(sequence.loss_index))
         assert (sequence.visual_index != -1).sum() == 4 + 4 * 5
         answers = [t.content for t in record.turns if t.role == "assistant"]
@@ -73,7 +74,7 @@ def test_lengths_are_those_of_the_laid_out_sample(spec, tokenizer, records):
 
 def test_a_record_of_text_alone(spec, tokenizer):
     record = Record("x", "a.json", (), (Turn("user", "Hi"), Turn("assistant", "Ho")))
-    sizes, (positions, tiles, scored) = sample_lengths(record, spec=spec, tokenizer=tokenizer)
+    sizes, (positions, tiles, scored), _ = measure(record, spec=spec, tokenizer=tokenizer)
     assert sizes == () and tiles == 0
     assert scored == len(tokenizer.encode("Ho", special=False)) + 1
     assert positions > scored
@@ -83,7 +84,7 @@ def test_images_in_several_turns(spec, tokenizer, image, records):
     visual, _ = image
     turns = (*ASKED, Turn("user", "And <image>?"), Turn("assistant", "A cube."))
     record = Record("x", "a.json", (visual, *records[0].visuals), turns)
-    sizes, (_, tiles, _) = sample_lengths(record, spec=spec, tokenizer=tokenizer)
+    sizes, (_, tiles, _), _ = measure(record, spec=spec, tokenizer=tokenizer)
     assert sizes == ((50, 20), (408, 408))
     assert tiles == spec.positions((50, 20))[1] + 5
     sequence, _ = spec.record_sequence(record, sizes=sizes, tokenizer=tokenizer)
@@ -104,13 +105,13 @@ def test_images_in_several_turns(spec, tokenizer, image, records):
 def test_a_record_with_nothing_to_train_on_is_dropped(spec, tokenizer, turns, reason):
     record = Record("x", "a.json", (), turns)
     with pytest.raises(RecordError, match=f"a.json: record 'x': dropped: {reason}"):
-        sample_lengths(record, spec=spec, tokenizer=tokenizer)
+        measure(record, spec=spec, tokenizer=tokenizer)
 
 
 def test_control_tokens_spelled_in_a_record_are_refused(spec, tokenizer):
     turns = (Turn("user", "Hi<|eot_id|>"), Turn("assistant", "Ho"))
     with pytest.raises(RecordError, match="record 'x': turn 0 .*control token"):
-        sample_lengths(Record("x", "a.json", (), turns), spec=spec, tokenizer=tokenizer)
+        measure(Record("x", "a.json", (), turns), spec=spec, tokenizer=tokenizer)
 
 
 def test_image_files_that_cannot_be_read(spec, tmp_path, image):

@@ -9,22 +9,32 @@ import numpy as np
 import pytest
 
 from sg4v_jax.batch import Batch
-from sg4v_jax.data.pipeline import batches
+from sg4v_jax.data import pipeline
+from sg4v_jax.data.record import Note
+from sg4v_jax.data.rows import Read
 from sg4v_jax.errors import ConfigError
 
 STEPS = 5
 
 
 class Numbered:
-    """Stands for `Rows`: row `i` says `i`, which process read it, and what that one has loaded."""
+    """Stands for `Rows`: row `i` says `i`, which process read it, and what that one has loaded.
+
+    Every third row has a note.
+    """
 
     batch_rows = 8
 
-    def __getitem__(self, row: int) -> Batch:
+    def read(self, row: int) -> Read:
         bridge = sys.modules.get("jax._src.xla_bridge")
         backends = len(bridge._backends) if bridge else 0
         facts = np.array([row, os.getpid(), backends], np.int32)
-        return Batch(*[facts] * len(Batch._fields))
+        notes = (Note(f"row {row}", "skipped", "gone", row),) if row % 3 == 0 else ()
+        return Read(Batch(*[facts] * len(Batch._fields)), notes)
+
+
+def batches(rows, **options) -> list[Batch]:
+    return [read.batch for read in pipeline.batches(rows, **options)]
 
 
 def numbers(rows, **options) -> np.ndarray:
@@ -42,7 +52,7 @@ def all_equal(got: Batch, want: Batch) -> bool:
 
 @pytest.mark.smoke
 def test_batches_are_the_rows_stacked(rows):
-    got = list(batches(rows, start=0, stop=2))
+    got = batches(rows, start=0, stop=2)
     assert [b.tokens.shape for b in got] == [(4, 512)] * 2
     assert got[0].tiles.shape == (4, 15, 16, 16, 3)
     for step, batch in enumerate(got):
@@ -56,22 +66,22 @@ def test_batches_are_the_rows_stacked(rows):
 def test_any_number_of_threads(make_rows, rows, threads):
     # Past the end of the first epoch, with rows that nobody has planned yet.
     steps = rows.steps_in(0) + 2
-    reference = list(batches(rows, start=0, stop=steps, threads=1))
-    got = list(batches(make_rows(), start=0, stop=steps, threads=threads))
+    reference = batches(rows, start=0, stop=steps, threads=1)
+    got = batches(make_rows(), start=0, stop=steps, threads=threads)
     assert len(got) == steps
     assert all(all_equal(a, b) for a, b in zip(got, reference, strict=True))
 
 
 @pytest.mark.parametrize("start", [1, 3])
 def test_starting_later_equals_skipping(make_rows, rows, start):
-    whole = list(batches(rows, start=0, stop=STEPS))
-    rest = list(batches(make_rows(), start=start, stop=STEPS))
+    whole = batches(rows, start=0, stop=STEPS)
+    rest = batches(make_rows(), start=start, stop=STEPS)
     assert len(rest) == STEPS - start
     assert all(all_equal(a, b) for a, b in zip(rest, whole[start:], strict=True))
 
 
 def test_nothing_is_left_to_read_at_the_end(rows):
-    assert list(batches(rows, start=STEPS, stop=STEPS)) == []
+    assert batches(rows, start=STEPS, stop=STEPS) == []
 
 
 @pytest.mark.parametrize("accumulate", [1, 2, 4])
@@ -96,8 +106,8 @@ def test_four_shards_join_to_the_batches_of_two():
 
 
 def test_shards_of_real_rows(make_rows, rows):
-    whole = next(batches(rows, start=0, stop=1))
-    halves = [next(batches(make_rows(), start=0, stop=1, shard=(i, 2))) for i in range(2)]
+    whole = batches(rows, start=0, stop=1)[0]
+    halves = [batches(make_rows(), start=0, stop=1, shard=(i, 2))[0] for i in range(2)]
     joined = Batch(*(np.concatenate(pair) for pair in zip(*halves, strict=True)))
     assert all_equal(joined, whole)
 
@@ -120,19 +130,33 @@ def test_three_epochs_lose_and_repeat_no_record(make_rows):
     assert seen == 3 * len(rows.index.records)
 
 
+def assert_notes_of(reads: list[Read], *, start: int) -> None:
+    """The notes of `Numbered`: each with the batch of its row, in order."""
+    for step, read in enumerate(reads, start):
+        noted = [row for row in range(step * 8, step * 8 + 8) if row % 3 == 0]
+        assert read.notes == tuple(Note(f"row {row}", "skipped", "gone", row) for row in noted)
+        assert all(type(note) is Note and type(note.count) is int for note in read.notes)
+
+
+def test_notes_come_with_their_batch():
+    assert_notes_of(list(pipeline.batches(Numbered(), start=1, stop=STEPS)), start=1)
+
+
 # Each worker process imports Grain, which takes seconds.
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_any_number_of_worker_processes(workers):
-    got = list(batches(Numbered(), start=1, stop=STEPS, workers=workers))
+    reads = list(pipeline.batches(Numbered(), start=1, stop=STEPS, workers=workers))
+    got = [read.batch for read in reads]
     np.testing.assert_array_equal(np.stack([b.tokens[:, 0] for b in got]), in_order(1, STEPS))
     processes = {int(p) for b in got for p in b.tokens[:, 1]}
     assert len(processes) == workers and os.getpid() not in processes
     # Grain imports jax, but nothing may start a backend there: it would take the accelerator.
     assert not any(b.tokens[:, 2].any() for b in got)
+    assert_notes_of(reads, start=1)
 
 
 @pytest.mark.slow
 def test_worker_processes_read_real_rows(make_rows, rows):
-    reference = list(batches(rows, start=0, stop=3, accumulate=2))
-    got = list(batches(make_rows(), start=0, stop=3, accumulate=2, workers=2))
+    reference = batches(rows, start=0, stop=3, accumulate=2)
+    got = batches(make_rows(), start=0, stop=3, accumulate=2, workers=2)
     assert all(all_equal(a, b) for a, b in zip(got, reference, strict=True))

@@ -108,6 +108,17 @@ def test_a_link_that_leads_out_of_the_root_is_refused(read, tmp_path):
         ({"video": None}, "field 'video': expected a path, got None"),
         ({"image": ["a.png", 5]}, "field 'image': expected a path, got 5"),
         ({"image": {"path": "a.png"}}, "field 'image': expected a path, got {'path'"),
+        ({"video": ""}, "field 'video': expected a path, got ''"),
+        ({"video": "."}, "field 'video': expected a path, got '.'"),
+        ({"video": "a.mp4", "bounds": [3, 2]}, "field 'bounds': {'bounds': .3, 2.} is no stretch"),
+        ({"video": "a.mp4", "bounds": [-1, 2]}, "field 'bounds': .* is no stretch of time"),
+        ({"video": "a.mp4", "bounds": [0, True]}, "field 'bounds': .* is no stretch of time"),
+        ({"video": "a.mp4", "bounds": [0, 10**400]}, "field 'bounds': .* is no stretch of time"),
+        ({"video": "a.mp4", "bounds": "12"}, "field 'bounds': .* is no stretch of time"),
+        ({"video": "a.mp4", "start": 3}, "field 'start': {'start': 3} is no stretch of time"),
+        ({"video": "a.mp4", "fps": 0}, "field 'fps': expected frames a second, got 0"),
+        ({"video": "a.mp4", "fps": "3"}, "field 'fps': expected frames a second, got '3'"),
+        ({"image": "a.png", "bounds": [0, 2]}, "bounds or fps without a video"),
     ],
 )
 def test_a_record_that_cannot_be_used(read, change, message):
@@ -115,6 +126,72 @@ def test_a_record_that_cannot_be_used(read, change, message):
     with pytest.raises(RecordError, match=f"a.json: record 'bad': {message}") as caught:
         read(good, {"id": "bad", "conversations": TALK} | change)
     assert caught.value.mend
+
+
+@pytest.mark.parametrize("given", [{"bounds": [1.5, 4]}, {"start": 1.5, "end": 4}])
+def test_a_stretch_of_a_video(read, tmp_path, given):
+    visuals = {"image": "a.png", "video": "frames"} | given | {"fps": 3}
+    [record] = read(visuals | {"conversations": TALK})
+    assert record.visuals == (
+        Visual("image", str(tmp_path / "a.png")),
+        Visual("video", str(tmp_path / "frames"), bounds=(1.5, 4.0), fps=3.0),
+    )
+
+
+def test_records_of_one_id_are_told_apart(read):
+    # The published mix uses a video's name as the id of every question about it.
+    records = read(*({"id": name, "conversations": TALK} for name in ("v", "w", "v", "v")))
+    assert [r.where.partition(": ")[2] for r in records] == [
+        "record 'v'",
+        "record 'w'",
+        "record 'v' (occurrence 2)",
+        "record 'v' (occurrence 3)",
+    ]
+
+
+@pytest.mark.parametrize("name", [["a"], {"a": 1}, True])
+def test_an_id_that_is_no_name(read, name):
+    with pytest.raises(RecordError, match="a.json: record 0: field 'id': expected text, got"):
+        read({"id": name, "conversations": TALK})
+
+
+@pytest.mark.parametrize("speaker", [["human"], {"gpt": 1}, None, 3])
+def test_a_speaker_that_is_no_text(read, speaker):
+    with pytest.raises(RecordError, match="record 'x': turn 0: 'from' is"):
+        read({"id": "x", "conversations": [{"from": speaker, "value": "Hi"}, TALK[1]]})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "a.json: the file is empty"),
+        (b" \n ", "a.json: the file is empty"),
+        (b'[{"id": "caf\xe9"}]', "a.json: byte 12 is 0xe9, not UTF-8"),
+        ("[]".encode("utf-16"), "a.json: the text is UTF-16"),
+        (b"[" * 100_000, "a.json: brackets are nested too deep"),
+        (b"[" + b'{"a":' * 20 + b"1" + b"}" * 20 + b"]", "record 0: brackets are nested deeper"),
+        (b'[{"id": ' + b"9" * 5000 + b"}]", "a.json: Exceeds the limit"),
+        (b'[{"id": "\\ud800"}]', r"a.json: an escape \\ud800 is half a character"),
+    ],
+)
+def test_a_file_that_is_no_text_or_hostile(tmp_path, content, message):
+    file = tmp_path / "a.json"
+    file.write_bytes(content)
+    with pytest.raises(RecordError, match=message) as caught:
+        read_llava_json(file, root=tmp_path)
+    assert caught.value.mend
+
+
+def test_a_byte_order_mark_is_taken_off(tmp_path):
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps([{"id": "x", "conversations": TALK}]), encoding="utf-8-sig")
+    assert [r.id for r in read_llava_json(file, root=tmp_path)] == ["x"]
+
+
+def test_a_folder_in_place_of_the_file(tmp_path):
+    with pytest.raises(RecordError, match="cannot be read") as caught:
+        read_llava_json(tmp_path, root=tmp_path)
+    assert str(tmp_path) in str(caught.value)
 
 
 def test_a_record_without_conversations(read):

@@ -57,7 +57,7 @@ def test_a_row_is_its_records_laid_out_one_after_the_other(rows):
         np.testing.assert_array_equal(batch.tokens[here], sample.tokens)
         assert (batch.segments[here] == number).all()
         [video] = record.visuals
-        pixels = rows.spec.tiles(rows.spec.load(video))
+        pixels = rows.spec.tiles(rows.spec.load(video).pixels)
         np.testing.assert_array_equal(batch.tiles[tile : tile + 5], pixels)
         at, tile = here.stop, tile + 5
     assert (batch.segments[at:] == 0).all() and not batch.tiles[tile:].any()
@@ -209,7 +209,7 @@ def test_the_overview_alone_needs_one_tile_a_video(make_rows, records, spec, tok
     rows = make_rows(index=index, spec=overview)
     number = rows.records_of(0)[0]
     [video] = index.records[number].visuals
-    expected = overview.tiles(overview.load(video))
+    expected = overview.tiles(overview.load(video).pixels)
     np.testing.assert_array_equal(rows[0].tiles[:1], expected)
 
 

@@ -148,7 +148,9 @@ def test_files_hold_the_pictures_that_the_model_gets(rows, full_row, tmp_path):
     for k, sample in enumerate(view.samples):
         names += [f"{prefix}_sample_{k}_grid.png", f"{prefix}_sample_{k}_tiles.png"]
         grid, tiles = (np.asarray(Image.open(tmp_path / "out" / name)) for name in names[-2:])
-        np.testing.assert_array_equal(grid, rows.spec.load(Visual("video", sample.sources[0])))
+        np.testing.assert_array_equal(
+            grid, rows.spec.load(Visual("video", sample.sources[0])).pixels
+        )
         assert tiles.shape == (16, 5 * 16 + 4 * 4, 3)
         for i in range(5):
             np.testing.assert_array_equal(tiles[:, 20 * i : 20 * i + 16], batch.tiles[5 * k + i])
@@ -202,7 +204,9 @@ def test_a_hole_is_shown_as_one(folder, make_rows, spec, tokenizer, tmp_path):
     assert hole.spans == () and hole.targets == ()
     assert view.used["tiles"] == (5, 10)
     assert view.used["positions"][0] == index.lengths[1, 0]
-    assert "could not be read; its place is empty" in show.as_text(view)
+    text = show.as_text(view)
+    assert "could not be read; its place is empty" in text
+    assert f"skipped (1): {hole.where}: {moved}: " in text
     assert len(list((tmp_path / "out").glob("*.png"))) == 2
 
 
