@@ -29,6 +29,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "ffn": ("tensor",),
     "vocab": ("tensor",),
     "vision_embed": ("fsdp",),
+    "lora_rank": (),
     "layers": (),
     "none": (),
 }

@@ -1,9 +1,11 @@
 """Small parts shared by the tower and the decoder, and the rules of the module dialect.
 
-Legend: `...` any leading axes, `I` inputs, `O` outputs, `D` model width, `L` layers.
+Legend: `...` any leading axes, `I` inputs, `O` outputs, `D` model width, `L` layers,
+`r` LoRA rank.
 
 The dialect: modules are plain pytrees of parameters.
 1. No RNG, counter or cache lives in a module: keys, KV caches, step numbers are arguments.
+   `key=None` means no dropout; `split_key` hands keys (or None) down to the parts.
 2. Only `jax.*` transforms act on modules; intermediates are returned, never sown.
 3. Layers of one kind are one stacked module (`stack`) run by `lax.scan`; the body returns its carry.
 4. Every parameter names its logical axes (`axes=`); `sharding.RULES` maps them to a mesh.
@@ -22,6 +24,9 @@ from flax import nnx
 
 class Linear(nnx.Module):
     """`y = x W + b` over the last axes of `x`; computes in the dtype of `x`.
+
+    `lora.attach` gives it a low-rank branch, `+ scaling * (dropout(x) A) B`; without one it costs
+    nothing.
 
     Args:
       inputs: sizes of the contracted axes; `outputs`: sizes of the new axes. Attention uses
@@ -48,13 +53,42 @@ class Linear(nnx.Module):
             else None
         )
         self.contracted = len(inputs)
+        # The names are declared as data, so that a module can be adapted after it is built.
+        self.lora_a, self.lora_b = nnx.data(None), nnx.data(None)  # [*I,r], [r,*O]
+        self.scaling, self.dropout = 1.0, 0.0
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        n = self.contracted
-        kernel = self.kernel[...].astype(x.dtype)
-        last = tuple(range(x.ndim - n, x.ndim))
-        y = jax.lax.dot_general(x, kernel, ((last, tuple(range(n))), ((), ())))
+    def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
+        """[...,*I] -> [...,*O]; `key` draws the LoRA branch's dropout, None for inference."""
+        y = _contract(x, self.kernel[...], axes=self.contracted)
+        if self.lora_a is not None:
+            low = _contract(
+                dropout(x, rate=self.dropout, key=key), self.lora_a[...], axes=self.contracted
+            )
+            y = y + self.scaling * _contract(low, self.lora_b[...], axes=1)
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+
+
+def _contract(x: jax.Array, kernel: jax.Array, *, axes: int) -> jax.Array:
+    """The last `axes` axes of `x` with the first of `kernel`, in the dtype of `x`."""
+    last = tuple(range(x.ndim - axes, x.ndim))
+    return jax.lax.dot_general(x, kernel.astype(x.dtype), ((last, tuple(range(axes))), ((), ())))
+
+
+def dropout(x: jax.Array, *, rate: float, key: jax.Array | None) -> jax.Array:
+    """Zeroes each number with probability `rate` and divides the others by `1 - rate`.
+
+    >>> dropout(jnp.ones(4), rate=0.5, key=key)
+    [2., 0., 0., 2.]
+    """
+    if key is None or rate == 0:
+        return x
+    keep = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(keep, x / (1 - rate), jnp.zeros((), x.dtype))
+
+
+def split_key(key: jax.Array | None, count: int) -> Sequence[jax.Array | None]:
+    """`count` independent keys; as many None for None, which is what inference passes."""
+    return (None,) * count if key is None else jax.random.split(key, count)
 
 
 def residual_std(fan_in: int, *, layers: int) -> float:
@@ -97,6 +131,7 @@ class RMSNorm(nnx.Module):
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),  # CLIP's own
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
     "silu": jax.nn.silu,
 }
 
@@ -113,10 +148,17 @@ def stack(build: Callable[[jax.Array], nnx.Module], *, layers: int, key: jax.Arr
     return nnx.vmap(build)(jax.random.split(key, layers))
 
 
-def scan_layers(layers: nnx.Module, carry, *, body: Callable, remat: str):
-    """Runs `carry = body(carry, layer)` over a stack, recomputing by `REMAT[remat]`."""
-    step = lambda c, layer: (body(c, layer), None)
+def scan_layers(
+    layers: nnx.Module, carry, *, body: Callable, remat: str, key: jax.Array | None = None
+):
+    """Runs `carry = body(carry, layer, key)` over a stack, recomputing by `REMAT[remat]`.
+
+    Each layer's own key is an input of the scan, so what is recomputed drops the same numbers.
+    """
+    step = lambda c, inputs: (body(c, *inputs), None)
+    count = jax.tree.leaves(layers)[0].shape[0]
+    keys = None if key is None else jax.random.split(key, count)
     if remat != "none":
         # Inside a scan XLA cannot undo the recomputation, so the costly barrier is not needed.
         step = jax.checkpoint(step, policy=REMAT[remat], prevent_cse=False)
-    return jax.lax.scan(step, carry, layers)[0]
+    return jax.lax.scan(step, carry, (layers, keys))[0]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sg4v_jax.models.attention import attention
-from sg4v_jax.models.layers import Linear, RMSNorm, residual_std, scan_layers, stack
+from sg4v_jax.models.layers import Linear, RMSNorm, residual_std, scan_layers, split_key, stack
 from sg4v_jax.models.rope import angles, rotate
 from sg4v_jax.sharding import constrain
 
@@ -69,9 +69,13 @@ class SelfAttention(nnx.Module):
         std = residual_std(n * h, layers=c.num_hidden_layers)
         self.o_proj = Linear((n, h), (d,), axes=out, bias=False, key=keys[3], std=std)
 
-    def qkv(self, x: jax.Array, cos_sin) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def qkv(
+        self, x: jax.Array, cos_sin, *, key: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """[B,S,D] -> rotated q [B,S,N,H], rotated k [B,S,K,H], v [B,S,K,H]."""
-        return rotate(self.q_proj(x), cos_sin), rotate(self.k_proj(x), cos_sin), self.v_proj(x)
+        q_key, k_key, v_key = split_key(key, 3)
+        q, k = self.q_proj(x, key=q_key), self.k_proj(x, key=k_key)
+        return rotate(q, cos_sin), rotate(k, cos_sin), self.v_proj(x, key=v_key)
 
 
 class MLP(nnx.Module):
@@ -84,8 +88,10 @@ class MLP(nnx.Module):
         std = residual_std(f, layers=config.num_hidden_layers)
         self.down_proj = Linear((f,), (d,), axes=("ffn", "embed"), bias=False, key=keys[2], std=std)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
+    def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
+        gate_key, up_key, down_key = split_key(key, 3)
+        gated = jax.nn.silu(self.gate_proj(x, key=gate_key)) * self.up_proj(x, key=up_key)
+        return self.down_proj(gated, key=down_key)
 
 
 class Block(nnx.Module):
@@ -98,8 +104,8 @@ class Block(nnx.Module):
         self.self_attn = SelfAttention(config, key=keys[0])
         self.mlp = MLP(config, key=keys[1])
 
-    def feed_forward(self, x: jax.Array) -> jax.Array:
-        x = x + self.mlp(self.post_attention_layernorm(x))
+    def feed_forward(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
+        x = x + self.mlp(self.post_attention_layernorm(x), key=key)
         return constrain(x, "batch", "position", None)
 
 
@@ -144,17 +150,22 @@ class Llama(nnx.Module):
         segments: jax.Array,
         remat: str = "none",
         impl: str = "auto",
+        key: jax.Array | None = None,
     ) -> jax.Array:
-        """Whole rows: [B,S,D], positions and segments i32[B,S] -> normalised hidden [B,S,D]."""
+        """Whole rows: [B,S,D], positions and segments i32[B,S] -> normalised hidden [B,S,D].
+
+        `key` draws dropout (None: there is none).
+        """
         turn = self._angles(positions)
 
-        def body(x, block):
-            q, k, v = block.self_attn.qkv(block.input_layernorm(x), turn)
+        def body(x, block, key):
+            qkv_key, o_key, mlp_key = split_key(key, 3)
+            q, k, v = block.self_attn.qkv(block.input_layernorm(x), turn, key=qkv_key)
             mixed = attention(q, k, v, causal=True, segments=(segments, segments), impl=impl)
-            return block.feed_forward(x + block.self_attn.o_proj(mixed))
+            return block.feed_forward(x + block.self_attn.o_proj(mixed, key=o_key), key=mlp_key)
 
         x = constrain(x, "batch", "position", None)
-        return self.norm(scan_layers(self.layers, x, body=body, remat=remat))
+        return self.norm(scan_layers(self.layers, x, body=body, remat=remat, key=key))
 
     def extend(
         self, x: jax.Array, *, positions: jax.Array, segments: jax.Array, cache: KVCache
@@ -167,7 +178,7 @@ class Llama(nnx.Module):
         turn = self._angles(positions)
         filled = jax.lax.dynamic_update_slice(cache.segments, segments, (0, cache.slot))
 
-        def body(carry, block):
+        def body(carry, block, _):
             x, keys, values, layer = carry
             q, k, v = block.self_attn.qkv(block.input_layernorm(x), turn)
             at = (layer, 0, cache.slot, 0, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 from flax import nnx
 
-from sg4v_jax.models.layers import ACTIVATIONS, Linear
+from sg4v_jax.models.layers import ACTIVATIONS, Linear, split_key
 
 
 class Projector(nnx.Module):
@@ -20,5 +20,6 @@ class Projector(nnx.Module):
             (outputs,), (outputs,), axes=("ffn", "embed"), bias=True, key=keys[1]
         )
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.linear_2(ACTIVATIONS["gelu"](self.linear_1(x)))
+    def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
+        first, second = split_key(key, 2)
+        return self.linear_2(ACTIVATIONS["gelu"](self.linear_1(x, key=first)), key=second)

@@ -16,6 +16,7 @@ from flax import nnx
 
 from sg4v_jax.batch import Batch
 from sg4v_jax.models.clip import CLIPConfig, VisionTower
+from sg4v_jax.models.layers import split_key
 from sg4v_jax.models.llama import Llama, LlamaConfig
 from sg4v_jax.models.projector import Projector
 from sg4v_jax.sharding import constrain
@@ -46,13 +47,23 @@ class VideoLM(nnx.Module):
         self.llm = Llama(config.llm, key=keys[3])
         self.config = config
 
-    def visual_table(self, tiles: jax.Array, *, dtype: jnp.dtype, remat: str = "none") -> jax.Array:
+    def visual_table(
+        self,
+        tiles: jax.Array,
+        *,
+        dtype: jnp.dtype,
+        remat: str = "none",
+        key: jax.Array | None = None,
+    ) -> jax.Array:
         """u8[B,T,R,R,3] -> [B,T*P,D]."""
         b, t = tiles.shape[:2]
         if t == 0:
             return jnp.zeros((b, 0, self.config.llm.hidden_size), dtype)
-        features = self.tower(tiles.reshape(b * t, *tiles.shape[2:]), dtype=dtype, remat=remat)
-        table = self.projector(features).reshape(b, -1, self.config.llm.hidden_size)
+        tower_key, projector_key = split_key(key, 2)
+        images = tiles.reshape(b * t, *tiles.shape[2:])
+        features = self.tower(images, dtype=dtype, remat=remat, key=tower_key)
+        table = self.projector(features, key=projector_key)
+        table = table.reshape(b, -1, self.config.llm.hidden_size)
         return constrain(table, "batch", None, None)
 
     def splice(self, tokens: jax.Array, visual_index: jax.Array, table: jax.Array) -> jax.Array:
@@ -70,13 +81,28 @@ class VideoLM(nnx.Module):
         return jnp.where((visual_index < 0)[..., None], x, visual)
 
     def hidden(
-        self, batch: Batch, *, dtype: jnp.dtype, remat: str = "none", impl: str = "auto"
+        self,
+        batch: Batch,
+        *,
+        dtype: jnp.dtype,
+        remat: str = "none",
+        impl: str = "auto",
+        key: jax.Array | None = None,
     ) -> jax.Array:
-        """The decoder's normalised output at every position, [B,S,D]."""
-        table = self.visual_table(batch.tiles, dtype=dtype, remat=remat)
+        """The decoder's normalised output at every position, [B,S,D].
+
+        `key` draws dropout when training (None: there is none).
+        """
+        visual_key, llm_key = split_key(key, 2)
+        table = self.visual_table(batch.tiles, dtype=dtype, remat=remat, key=visual_key)
         x = self.splice(batch.tokens, batch.visual_index, table)
         return self.llm(
-            x, positions=batch.positions, segments=batch.segments, remat=remat, impl=impl
+            x,
+            positions=batch.positions,
+            segments=batch.segments,
+            remat=remat,
+            impl=impl,
+            key=llm_key,
         )
 
 

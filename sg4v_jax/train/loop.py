@@ -6,36 +6,41 @@ creates step 0, then asks the data for the batches from that step on.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sg4v_jax.batch import Batch
-from sg4v_jax.errors import Sg4vError
+from sg4v_jax.errors import StorageError
 from sg4v_jax.train.checkpoint import Checkpoints
-from sg4v_jax.train.metrics import MetricsLog
+from sg4v_jax.train.evaluate import Evaluation, Evaluations
+from sg4v_jax.train.metrics import MetricsLog, Window
+from sg4v_jax.train.nonfinite import RecordsOf, Watch, check_state
 from sg4v_jax.train.state import TrainState
-
-
-class DivergedError(Sg4vError):
-    """The loss is not a number any more."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoopSettings:
-    """How often to log and save, and how far to go."""
+    """How often to log and save, how far to go, and what to do about NaN and infinity.
+
+    Attributes:
+      nonfinite: `stop` at the first step whose loss or gradient is not finite, or `skip` it where
+        the step function left its update out; `max_skips` in a row.
+    """
 
     steps: int
     log_every: int
     save_every: int
+    nonfinite: str = "stop"
+    max_skips: int = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +62,8 @@ def run(
     log: MetricsLog,
     settings: LoopSettings,
     console: Console,
+    evaluations: Sequence[Evaluation] = (),
+    records_of: RecordsOf = lambda step: (),
 ) -> Outcome:
     """Trains from `state.step` to `settings.steps`.
 
@@ -65,71 +72,85 @@ def run(
       batches: first step -> iterator of device batches.
       data_state: step -> the data position to save with it.
       rates: step -> learning rates by group, for the log.
+      evaluations: what to measure on the way; each at its steps and at the last one.
+      records_of: step, counted from 1 as in the log -> names of the records in its batch.
 
-    SIGTERM and Ctrl-C let the step in progress end, save, and return with `finished=False`.
+    SIGTERM and Ctrl-C let the step in progress end, save, and return with `finished=False`; what
+    was to be evaluated at that step is evaluated when the run goes on.
 
     Raises:
-      DivergedError: the loss is not finite at a logged step; nothing is saved from then on.
+      DivergedError: the loss, a gradient or a parameter is not finite; nothing is saved from
+        that step on.
+      StorageError: a save or the log failed; names the step that is still usable.
     """
-    first = int(state.step)
-    if first >= settings.steps:
-        return Outcome(state, finished=True)
-    iterator = batches(first)
-    with _StopSignals() as stop, _progress(console) as bar:
-        task = bar.add_task("train", total=settings.steps, completed=first, note="")
-        window = _Window()
-        for number in range(first, settings.steps):
+    first, last = int(state.step), settings.steps
+    carried = checkpoints.log(first)
+    watch = Watch(
+        action=settings.nonfinite,
+        patience=settings.max_skips,
+        records_of=records_of,
+        console=console,
+        in_row=carried.get("skips", 0),
+    )
+    due = Evaluations(evaluations, last=last, log=log, checkpoints=checkpoints, console=console)
+    with _StopSignals() as stop, _progress(console) as bar, _written(checkpoints):
+        due.run(state)
+        if first >= last:
+            return Outcome(state, finished=True)
+        iterator, window = batches(first), Window(carried.get("window"))
+        task = bar.add_task("train", total=last, completed=first, note="")
+        for number in range(first, last):
             waited = time.perf_counter()
             batch = next(iterator)
-            window.input_seconds += time.perf_counter() - waited
+            waited = time.perf_counter() - waited
             state, metrics = step(state, batch)
-            window.add(metrics)
             done = number + 1
-            last = done == settings.steps
-            if done % settings.log_every == 0 or last:
+            window.add(done, metrics, input_seconds=waited)
+
+            if done % settings.log_every == 0 or done == last:
+                window.settle(watch.judge)
                 record = window.record(done, rates=rates(number))
-                if not np.isfinite(record["loss"]):
-                    raise DivergedError(
-                        f"the loss is {record['loss']} at step {done}",
-                        mend="lower the learning rate, or look at the data of this step",
-                    )
                 log.write(record)
-                bar.update(task, note=f"loss {record['loss']:.3f} acc {record['accuracy']:.3f}")
-                window = _Window()
+                bar.update(task, note=_note(record))
+                window = Window()
             bar.update(task, completed=done)
-            if done % settings.save_every == 0 or last or stop.is_set():
-                checkpoints.save(state, data=data_state(done))
-            if stop.is_set() and not last:
+
+            # Asked once: a signal that comes later is for the next step.
+            stopping, measured = stop.is_set(), due.due(done)
+            scored = bool(measured) and checkpoints.best_metric is not None
+            if done % settings.save_every == 0 or done == last or stopping or scored:
+                window.settle(watch.judge)
+                check_state(state)
+                carry = {"window": window.carry(), "skips": watch.in_row}
+                checkpoints.save(state, data=data_state(done), log=carry)
+            if stopping and (done < last or measured):
                 return Outcome(state, finished=False)
+            if measured:
+                window.leave_out(due.run(state))
     return Outcome(state, finished=True)
 
 
-class _Window:
-    """Sums of metrics since the last log line; read from the device only when logged."""
+@contextlib.contextmanager
+def _written(checkpoints: Checkpoints) -> Iterator[None]:
+    """Leaves only when what is being saved has been written, or is known not to be.
 
-    def __init__(self):
-        self.began, self.input_seconds, self._parts = time.perf_counter(), 0.0, []
+    Where the disk is full, the log fails too: then the save's error says more.
+    """
+    try:
+        yield
+    except Exception as e:
+        try:
+            checkpoints.wait()
+        except StorageError as failed:
+            if isinstance(e, StorageError):
+                raise failed from e
+        raise
+    checkpoints.wait()
 
-    def add(self, metrics: dict[str, jax.Array]) -> None:
-        self._parts.append(metrics)
 
-    def record(self, step: int, *, rates: dict[str, float]) -> dict:
-        parts = [{k: float(v) for k, v in m.items()} for m in jax.device_get(self._parts)]
-        total = {k: sum(p[k] for p in parts) for k in parts[0]}
-        seconds = time.perf_counter() - self.began
-        weight = max(total["weight"], 1e-9)
-        return {
-            "step": step,
-            "loss": sum(p["loss"] * p["weight"] for p in parts) / weight,
-            "accuracy": total["correct"] / max(total["scored"], 1.0),
-            "grad_norm": total["grad_norm"] / len(parts),
-            "samples": total["samples"],
-            "tokens": total["tokens"],
-            "scored": total["scored"],
-            "seconds": round(seconds, 4),
-            "input_seconds": round(self.input_seconds, 4),
-            **{f"rate/{name}": rate for name, rate in rates.items()},
-        }
+def _note(record: dict[str, Any]) -> str:
+    shown = (("loss", "loss"), ("accuracy", "acc"), ("skipped", "skipped"))
+    return " ".join(f"{short} {record[name]:.4g}" for name, short in shown if name in record)
 
 
 class _StopSignals:

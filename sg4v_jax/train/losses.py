@@ -19,15 +19,18 @@ def next_token_loss(
     dtype: jnp.dtype,
     remat: str,
     vocab_chunks: int = 1,
+    key: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
     """Weighted negative log-likelihood at the scored positions only.
+
+    `key` draws dropout (LoRA's); the step passes a new one for each micro-batch.
 
     Returns:
       total: f32[], sum of weight * nll; `weight`: f32[], sum of weights; and sums of metrics,
       `correct` (argmax hits, weighted by 1) over `scored` positions, and `tokens` (positions
       that are not padding).
     """
-    hidden = model.hidden(batch, dtype=dtype, remat=remat)
+    hidden = model.hidden(batch, dtype=dtype, remat=remat, key=key)
     at = jnp.maximum(batch.loss_index, 0)
     scored = jnp.take_along_axis(hidden, at[..., None], axis=1)
     head = model.llm.head().astype(dtype)

@@ -1,4 +1,8 @@
-"""The training state: a pure pytree, flat parameter dictionaries by path."""
+"""The training state: a pure pytree, flat parameter dictionaries by path.
+
+What trains is f32 (master weights, gradients, moments); what is frozen may be stored in less, since
+the modules cast to the compute dtype anyway.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +31,34 @@ class TrainState(NamedTuple):
         return {**self.trained, **self.frozen}
 
 
-def create(flat: Mapping[str, jax.Array], *, groups: Mapping[str, str], optimizer) -> TrainState:
-    """The state at step 0, from parameters by path and the group of each."""
-    trained = {p: v for p, v in flat.items() if groups[p] != FROZEN}
-    frozen = {p: v for p, v in flat.items() if groups[p] == FROZEN}
+def create(
+    flat: Mapping[str, jax.Array],
+    *,
+    groups: Mapping[str, str],
+    optimizer,
+    frozen_dtype: str | None = None,
+) -> TrainState:
+    """The state at step 0, from parameters by path and the group of each.
+
+    Args:
+      frozen_dtype: the dtype in which frozen parameters are stored, for example `bfloat16` (half
+        the memory of f32); None or "" keeps what they have. Trained ones become f32.
+    """
+    trained = {p: _as(v, jnp.float32) for p, v in flat.items() if groups[p] != FROZEN}
+    frozen = {p: _as(v, frozen_dtype or v.dtype) for p, v in flat.items() if groups[p] == FROZEN}
     return TrainState(jnp.int32(0), trained, frozen, optimizer.init(trained))
+
+
+def abstract(
+    skeleton: Skeleton, *, groups: Mapping[str, str], optimizer, frozen_dtype: str | None = None
+) -> TrainState:
+    """The shapes and dtypes of `create`'s state, without an array: 8B parameters cost nothing."""
+    make = lambda flat: create(flat, groups=groups, optimizer=optimizer, frozen_dtype=frozen_dtype)
+    return jax.eval_shape(make, dict(skeleton.shapes))
+
+
+def _as(value: jax.Array, dtype) -> jax.Array:
+    return value if value.dtype == dtype else value.astype(dtype)
 
 
 def shardings(state: TrainState, *, skeleton: Skeleton, mesh: Mesh) -> TrainState:
@@ -51,8 +78,15 @@ def shardings(state: TrainState, *, skeleton: Skeleton, mesh: Mesh) -> TrainStat
 
 def _slot_shardings(slots, *, by_path, whole):
     def one(keys, leaf):
-        names = [k.key for k in keys if isinstance(k, jax.tree_util.DictKey)]
-        path = next((n for n in names if n in by_path), None)
-        return by_path[path] if path and leaf.ndim else whole
+        return by_path.get(slot_of(keys), whole) if leaf.ndim else whole
 
     return jax.tree_util.tree_map_with_path(one, slots)
+
+
+def slot_of(keys) -> str | None:
+    """The parameter path that a leaf of the optax state belongs to; None for counters.
+
+    A parameter's name ends the way to its slots; a group of the same name (`separators`) comes
+    before it, and before the group's counters.
+    """
+    return keys[-1].key if isinstance(keys[-1], jax.tree_util.DictKey) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ def make_step(
     skeleton: Skeleton,
     optimizer: optax.GradientTransformation,
     accumulate: int,
+    groups: Mapping[str, str] | None = None,
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
     """The function `(state, batch, key) -> (state, metrics)`, to be jitted with donated state.
 
@@ -28,6 +29,12 @@ def make_step(
       loss: `(model, batch, key) -> (total, weight, metric sums)`.
       accumulate: micro-batches; more than 1 expects batches [A, B/A, ...] and scans over A, so
         that a sharded axis is never reshaped.
+      groups: group of each parameter path; then the metrics hold `grad_norm/GROUP` too.
+
+    Metrics: `loss` (weighted mean), `weight`, `grad_norm` before clipping, `nonfinite` (1 where
+    the loss or a gradient was nan or inf, else 0) and the loss's own sums. A step that is not finite
+    counts in `state.step`, but parameters and slots, the optimizer's own count with them, stay as
+    they were: the caller may stop with the last good state in hand, or go on.
     """
 
     def sums(trained, frozen, batch, key):
@@ -60,14 +67,37 @@ def make_step(
         # A batch of holes has weight 0: then there is nothing to learn and nothing to divide.
         divisor = jnp.where(weight > 0, weight, 1.0)
         grads = jax.tree.map(lambda g: g / divisor, grads)
-        updates, slots = optimizer.update(grads, state.slots, state.trained)
-        trained = optax.apply_updates(state.trained, updates)
+        norm = optax.tree.norm(grads)
+        finite = jnp.isfinite(total) & jnp.isfinite(norm)
+
+        def apply():
+            updates, slots = optimizer.update(grads, state.slots, state.trained)
+            return optax.apply_updates(state.trained, updates), slots
+
+        # Takes no more memory than `apply` alone; selecting new or old by `where` took half a copy
+        # of the parameters more.
+        trained, slots = jax.lax.cond(finite, apply, lambda: (state.trained, state.slots))
         out = {
             "loss": total / divisor,
             "weight": weight,
-            "grad_norm": optax.tree.norm(grads),
+            "grad_norm": norm,
+            "nonfinite": 1 - finite.astype(jnp.int32),
+            **group_norms(grads, groups or {}),
             **metrics,
         }
         return TrainState(state.step + 1, trained, state.frozen, slots), out
 
     return step
+
+
+def group_norms(grads: Mapping[str, jax.Array], groups: Mapping[str, str]) -> dict[str, jax.Array]:
+    """`grad_norm/GROUP` of each group that has gradients.
+
+    >>> group_norms({"a": 3.0, "b": 4.0, "c": 1.0}, {"a": "llm", "b": "llm", "c": "tower"})
+    {'grad_norm/llm': 5.0, 'grad_norm/tower': 1.0}
+    """
+    parts: dict[str, list[jax.Array]] = {}
+    for path, gradient in grads.items():
+        if path in groups:
+            parts.setdefault(groups[path], []).append(gradient)
+    return {f"grad_norm/{name}": optax.tree.norm(parts[name]) for name in sorted(parts)}

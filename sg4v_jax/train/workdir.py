@@ -12,7 +12,19 @@ from sg4v_jax.errors import WorkdirError
 
 CONFIG = "config.json"
 # How a run is carried out, not what it computes: may differ between resumptions.
-FREE = ("run.log_every", "run.save_every", "run.workers", "run.threads", "run.keep", "run.mesh")
+FREE = (
+    "data.decode_seconds",
+    "data.max_skipped",
+    "run.log_every",
+    "run.save_every",
+    "run.workers",
+    "run.threads",
+    "run.keep",
+    "run.best",
+    "run.mesh",
+    "run.nonfinite",
+    "run.tensorboard",
+)
 
 
 def check(folder: str | os.PathLike, config: Mapping[str, Any]) -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import io
+import itertools
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
 from sg4v_jax.batch import Batch
 from sg4v_jax.data import layout
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.models.params import skeleton
 from sg4v_jax.models.video_lm import PRESETS, VideoLM
+from sg4v_jax.train import loop, metrics
+from sg4v_jax.train.state import TrainState
 
 CONFIG = PRESETS["sg4v-test"]()
 SIDE, PATCHES = CONFIG.tower.image_size, CONFIG.tower.patches
@@ -80,3 +86,89 @@ def three(tiny_model) -> list[layout.Placed]:
         tiny_model.sample(seed, tiles=tiles, text=text, scored=scored)
         for seed, (tiles, text, scored) in enumerate(sizes)
     ]
+
+
+class FakeCheckpoints:
+    """Remembers what was saved and scored."""
+
+    def __init__(self, best_metric: str | None = None):
+        self.best_metric, self.fails = best_metric, None
+        self.saved, self.scores, self._logs = [], {}, {}
+
+    def save(self, state, *, data, log):
+        self.saved.append((int(state.step), data["row"]))
+        self._logs[int(state.step)] = log
+
+    def score(self, step, metrics):
+        self.scores[step] = dict(metrics)
+
+    def log(self, step):
+        return self._logs.get(step, {})
+
+    def wait(self):
+        if self.fails:
+            raise self.fails
+
+
+class Run:
+    """Calls of the loop on one log; batch n is the number n, and step n sees it.
+
+    `during(n)` gives metrics of step n; the state's one number is `value`.
+    """
+
+    def __init__(
+        self,
+        folder,
+        *,
+        first=0,
+        steps=10,
+        log_every=1,
+        save_every=4,
+        during=None,
+        best=None,
+        **more,
+    ):
+        folder.mkdir(exist_ok=True)
+        self.checkpoints, self.seen = FakeCheckpoints(best), []
+        self.log, self.value = folder / "metrics.jsonl", 1.0
+        self.settings = loop.LoopSettings(steps=steps, log_every=log_every, save_every=save_every)
+        self.console = Console(file=io.StringIO(), width=400)
+        self._during, self._first = during or (lambda number: {}), first
+        self._more = more
+
+    def go(self) -> loop.Outcome:
+        log = metrics.MetricsLog(self.log, step=self._first)
+        return loop.run(
+            TrainState(jnp.int32(self._first), {"llm.kernel": jnp.float32(self.value)}, {}, ()),
+            step=self._step,
+            batches=lambda start: itertools.count(start),
+            data_state=lambda done: {"row": 8 * done},
+            rates=lambda number: {"all": 0.1 * number},
+            checkpoints=self.checkpoints,
+            log=log,
+            settings=self.settings,
+            console=self.console,
+            **self._more,
+        )
+
+    @property
+    def said(self) -> str:
+        return self.console.file.getvalue()
+
+    def go_on(self) -> loop.Outcome:
+        """From the last checkpoint."""
+        self._first = self.checkpoints.saved[-1][0] if self.checkpoints.saved else 0
+        return self.go()
+
+    def _step(self, state, batch):
+        self.seen.append(batch)
+        values = {"loss": 2.0, "weight": 1.0, "correct": 1.0, "scored": 4.0, "grad_norm": 3.0}
+        values |= {"samples": 2.0, "tokens": 10.0} | self._during(batch)
+        trained = {"llm.kernel": jnp.float32(self.value)}
+        return state._replace(step=state.step + 1, trained=trained), values
+
+
+@pytest.fixture
+def run_of():
+    """Makes a `Run`."""
+    return Run

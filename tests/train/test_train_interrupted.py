@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from sg4v_jax.cli.exit_codes import BAD_INPUT, STOPPED
-from sg4v_jax.tasks import video_sft
+from sg4v_jax.tasks import run_setup
 from sg4v_jax.weights.store import load_params
 
 FAULTY = str(pathlib.Path(__file__).with_name("faulty.py"))
@@ -54,9 +54,9 @@ def finish(tiny, workdir, *, resumed: int) -> None:
 
 def test_the_uninterrupted_run_reads_each_record_once_an_epoch(tiny):
     config = tiny.config()
-    settings = video_sft.model_settings(config)
-    rows, skipped = video_sft.build_rows(config, settings, console=Console(quiet=True))
-    assert not skipped
+    settings = run_setup.model_settings(config)
+    rows = run_setup.build_rows(config, settings, console=Console(quiet=True))
+    assert not rows.index.skipped
     seen = collections.defaultdict(collections.Counter)
     for row in range(STEPS * config.data.batch_rows):  # what `data_state` counts
         seen[rows.locate(row)[0]].update(rows.records_of(row).tolist())

@@ -84,6 +84,24 @@ def test_the_schedule_is_hugging_faces(steps, ratio):
     assert (rate(0) == 0) == (warmup > 0)
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize(("steps", "warmup"), [(1195, 36), (1414, 43)])
+def test_the_originals_schedules_at_every_step(steps, warmup):
+    """The two released runs: 153 k and 181 k samples in batches of 128."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    adamw = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2e-4)
+    reference = transformers.get_cosine_schedule_with_warmup(adamw, warmup, steps)
+    want = []
+    for _ in range(steps):
+        want.append(reference.get_last_lr()[0])
+        adamw.step()
+        reference.step()
+    got = jax.vmap(optim.schedule(2e-4, steps=steps, warmup_ratio=0.03))(jnp.arange(steps))
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-11)
+    assert want[warmup] == 2e-4 and want[warmup + 1] < 2e-4
+
+
 def test_the_floor_is_where_the_cosine_ends():
     rate = optim.schedule(1.0, steps=10, warmup_ratio=0.0, floor=0.1)
     np.testing.assert_allclose([rate(0), rate(5), rate(10)], [1.0, 0.55, 0.1], rtol=1e-6)

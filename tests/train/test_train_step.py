@@ -93,6 +93,85 @@ def test_a_batch_of_holes_changes_nothing(tiny_model, take_step):
         np.testing.assert_array_equal(value, tiny_model.params[path], err_msg=path)
 
 
+def test_norms_by_group_make_the_whole(tiny_model, three):
+    groups = {
+        p: optim.FROZEN if p.startswith("tower") else p.split(".")[0] for p in tiny_model.params
+    }
+    step = make_step(
+        loss,
+        skeleton=tiny_model.skeleton,
+        optimizer=optax.sgd(RATE),
+        accumulate=1,
+        groups=groups,
+    )
+    start = state.create(tiny_model.params, groups=groups, optimizer=optax.sgd(RATE))
+    new, metrics = jax.jit(step, compiler_options=tiny_model.quick)(
+        start, tiny_model.batch(three), jax.random.key(0)
+    )
+    norms = {k.removeprefix("grad_norm/"): float(v) for k, v in metrics.items() if "norm/" in k}
+    assert norms.keys() == {"llm", "projector", "separators"}
+    np.testing.assert_allclose(np.hypot.reduce([*norms.values()]), metrics["grad_norm"], rtol=1e-5)
+    moved = {p: (np.asarray(v) - tiny_model.params[p]) / RATE for p, v in new.trained.items()}
+    for name, norm in norms.items():
+        want = sum(np.square(g).sum() for p, g in moved.items() if p.startswith(name)) ** 0.5
+        np.testing.assert_allclose(norm, want, rtol=1e-3, err_msg=name)
+
+
+class Line:
+    """Stands for a skeleton: the model is the array `a` itself."""
+
+    def build(self, flat):
+        return flat["a"]
+
+
+def product(x, batch, key):
+    return (x * batch).sum(), jnp.float32(1), {}
+
+
+def line(optimizer, *, size: int):
+    """(step, state at step 0) of training `a` on the loss `a * batch`."""
+    step = make_step(product, skeleton=Line(), optimizer=optimizer, accumulate=1)
+    return step, state.create({"a": jnp.ones(size)}, groups={"a": "all"}, optimizer=optimizer)
+
+
+def test_a_step_that_is_not_finite_changes_nothing_but_its_number():
+    step, start = line(optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.1)), size=2)
+    step, key = jax.jit(step), jax.random.key(0)
+    first, metrics = step(start, jnp.array([1.0, 2.0]), key)
+    assert metrics["nonfinite"] == 0 and metrics["nonfinite"].dtype == jnp.int32
+    assert (np.asarray(first.trained["a"]) < 1).all()
+    for broken in (jnp.nan, jnp.inf):
+        after, metrics = step(first, jnp.array([1.0, broken]), key)
+        assert metrics["nonfinite"] == 1 and int(after.step) == int(first.step) + 1
+        jax.tree.map(np.testing.assert_array_equal, after._replace(step=first.step), first)
+    # Gradients alone may overflow: each is finite, their norm in f32 is not.
+    after, metrics = step(first, jnp.array([3e38, -3e38]), key)
+    assert metrics["nonfinite"] == 1 and np.isfinite(metrics["loss"])
+    np.testing.assert_array_equal(after.trained["a"], first.trained["a"])
+
+
+def test_a_guarded_update_holds_no_second_copy():
+    """The compiled step with a donated state holds what an update without the guard does."""
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.1))
+    guarded, start = line(optimizer, size=100_000)
+
+    def unguarded(state, batch, key):
+        grads = jax.grad(lambda trained: product(trained["a"], batch, key)[0])(state.trained)
+        updates, slots = optimizer.update(grads, state.slots, state.trained)
+        trained = optax.apply_updates(state.trained, updates)
+        return state._replace(step=state.step + 1, trained=trained, slots=slots), {}
+
+    def memory(step):
+        compiled = jax.jit(step, donate_argnums=0).lower(
+            start, jnp.ones(100_000), jax.random.key(0)
+        )
+        return compiled.compile().memory_analysis()
+
+    state_size = sum(x.nbytes for x in jax.tree.leaves(start))
+    assert state_size <= memory(guarded).alias_size_in_bytes, "all of it is updated in place"
+    assert memory(guarded).temp_size_in_bytes < 1.1 * memory(unguarded).temp_size_in_bytes + 10_000
+
+
 def test_microbatch_norm_is_the_mean_of_means(tiny_model, take_step):
     """Five samples in groups of two, however they are packed into rows."""
     scored = [3, 11, 6, 2, 8]
