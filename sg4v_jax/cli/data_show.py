@@ -24,11 +24,11 @@ def main(argv: list[str]) -> int:
 
     start_jax()
     from sg4v_jax.data import show
-    from sg4v_jax.tasks import video_sft
+    from sg4v_jax.tasks import run_setup
 
     console = Console()
-    settings = video_sft.model_settings(_CONFIG.value)
-    rows, _ = video_sft.build_rows(_CONFIG.value, settings, console=console)
+    settings = run_setup.model_settings(_CONFIG.value)
+    rows = run_setup.build_rows(_CONFIG.value, settings, console=console)
     for view in show.write_rows(rows, start=_START.value, count=_N.value, out=_OUT.value):
         console.print(show.as_panel(view))
     console.print(f"written to {_OUT.value}", markup=False)

@@ -17,7 +17,7 @@ CHUNK = 64  # requests whose pictures are held at once
 def picture(engine: Engine, video: str, *, condition: str, seed: int) -> np.ndarray:
     """The grid u8[H,W,3] that the model is shown of `video` under a condition."""
     inputs = engine.settings.inputs
-    frames = sample_frames(video, n=inputs.frames).frames
+    frames = sample_frames(video, n=inputs.frames, rule=inputs.sampling).frames
     order = frame_order(video, frames=len(frames), condition=condition, seed=seed)
     return inputs.grid([frames[i] for i in order])
 

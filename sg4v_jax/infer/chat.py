@@ -1,8 +1,6 @@
-"""A conversation about one video: remembers its turns."""
+"""A conversation about one video or picture: remembers its turns."""
 
 from __future__ import annotations
-
-import os
 
 from sg4v_jax.data.record import Visual
 from sg4v_jax.infer.engine import Engine, Request
@@ -11,25 +9,32 @@ from sg4v_jax.text.chat import IMAGE_PLACEHOLDER, Turn
 
 
 class Chat:
-    """Asks `engine` about one video, each question with all turns before it.
+    """Asks `engine` about one video or picture, each question with all turns before it.
 
     The video stands in the first turn only. (The original's demo adds an image place every turn,
     which then shows the model a single tile.)
 
+    Args:
+      visual: a video, or an image file (a grid made before, say).
+
+    Attributes:
+      picture: u8[H,W,3], what the model is shown.
+      substituted: frames of it that stand for lost ones (`video.decode.Decoded`).
+
     Raises:
-      VideoError: the video cannot be read.
+      VideoError: the video or image cannot be read.
     """
 
     def __init__(
         self,
         engine: Engine,
         *,
-        video: str | os.PathLike,
+        visual: Visual,
         max_new_tokens: int,
         sampling: Sampling = Sampling(),
     ):
         self._engine, self._sampling, self._max = engine, sampling, max_new_tokens
-        self.picture = engine.settings.inputs.load(Visual("video", str(video)))
+        self.picture, self.substituted = engine.settings.inputs.load(visual)
         self.turns: list[Turn] = []
 
     def ask(self, query: str) -> str:

@@ -17,7 +17,7 @@ from sg4v_jax.errors import BudgetError
 from sg4v_jax.infer.generate import Sampling, decode, prefill, right_align
 from sg4v_jax.models.params import skeleton
 from sg4v_jax.models.video_lm import VideoLM
-from sg4v_jax.text.chat import Turn
+from sg4v_jax.text.chat import Turn, stop_ids
 from sg4v_jax.weights.store import ModelSettings, load_params, load_settings
 
 PROMPT_STEP = 64  # prompt buckets are multiples of this
@@ -50,15 +50,28 @@ class Engine:
         self.settings = settings
         shape = skeleton(lambda key: VideoLM(settings.config, key=key))
         self._model, self._dtype = shape.build(params), jnp.dtype(dtype)
+        self._stops = stop_ids(settings.tokenizer, settings.inputs.chat_template)
 
     @classmethod
-    def load(cls, folder: str | os.PathLike, *, visual: str = "", dtype: str = "float32") -> Engine:
-        """The model in `folder`; `visual` overrides how it sees pictures."""
+    def load(
+        cls,
+        folder: str | os.PathLike,
+        *,
+        dtype: str = "float32",
+        step: int | str | None = None,
+        **inputs: str | int,
+    ) -> Engine:
+        """The model in `folder`.
+
+        Args:
+          step: of a working directory: a number, "best", or None for the newest.
+          inputs: fields of `InputSpec` (`visual`, `sampling`, `longest_side` ...) that replace
+            the model's own.
+        """
         settings = load_settings(folder)
-        if visual:
-            inputs = dataclasses.replace(settings.inputs, visual=visual)
-            settings = dataclasses.replace(settings, inputs=inputs)
-        return cls(settings, load_params(folder), dtype=dtype)
+        replaced = dataclasses.replace(settings.inputs, **inputs)
+        settings = dataclasses.replace(settings, inputs=replaced)
+        return cls(settings, load_params(folder, step=step), dtype=dtype)
 
     def answer(
         self,
@@ -119,7 +132,7 @@ class Engine:
             self._model,
             state,
             key=jax.random.key(sampling.seed),
-            eos=tuple(sorted(self.settings.tokenizer.eos_ids)),
+            eos=tuple(sorted(self._stops)),
             greedy=sampling.temperature == 0,
             temperature=jnp.float32(sampling.temperature or 1.0),
             top_p=jnp.float32(sampling.top_p),
@@ -147,6 +160,6 @@ class Engine:
 
     def _text(self, tokens: np.ndarray) -> str:
         tokenizer = self.settings.tokenizer
-        ends = [i for i, t in enumerate(tokens) if int(t) in tokenizer.eos_ids]
+        ends = [i for i, t in enumerate(tokens) if int(t) in self._stops]
         said = tokens[: ends[0]] if ends else tokens
         return tokenizer.decode([int(t) for t in said]).strip()

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sg4v_jax import files
+from sg4v_jax.data.record import Visual
 from sg4v_jax.infer.chat import Chat
 from sg4v_jax.infer.engine import Engine
 from sg4v_jax.tasks import video_sft, world_eval
@@ -91,7 +92,9 @@ def answer_only(out: str | os.PathLike, *, clip: str, console: Console) -> None:
     engine = Engine.load(BASE)
     shown: dict[str, Chat] = {}
     for row in files.read_jsonl(files.path(data) / "questions.jsonl"):
-        chat = Chat(engine, video=str(files.path(data) / row["video"]), max_new_tokens=16)
+        chat = Chat(
+            engine, visual=Visual("video", str(files.path(data) / row["video"])), max_new_tokens=16
+        )
         answer = chat.ask(row["text"])
         if row["video"] not in shown:
             console.print(f"\n{row['video']}", style="bold", markup=False)
@@ -99,5 +102,5 @@ def answer_only(out: str | os.PathLike, *, clip: str, console: Console) -> None:
         console.print(f"  {row['text']}\n    answer: {answer}   (right: {row['answer']})")
     if clip:
         console.print("\npath check: this model has only seen shapes", style="bold")
-        chat = Chat(engine, video=clip, max_new_tokens=64)
+        chat = Chat(engine, visual=Visual("video", clip), max_new_tokens=64)
         console.print(f"  {os.path.basename(clip)}: {chat.ask('Describe this video in detail.')}")

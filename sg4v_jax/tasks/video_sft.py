@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,121 +10,25 @@ import jax.numpy as jnp
 import ml_collections
 from jax.sharding import Mesh
 from rich.console import Console
-from rich.progress import track
 
 from sg4v_jax import files, sharding
+from sg4v_jax.batch import Batch
 from sg4v_jax.data import layout
-from sg4v_jax.data.inputs import InputSpec
-from sg4v_jax.data.packing import Budget
 from sg4v_jax.data.pipeline import batches
-from sg4v_jax.data.readers import read_llava_json
-from sg4v_jax.data.rows import Rows, build_index
+from sg4v_jax.data.rows import Rows
+from sg4v_jax.data.skips import SkipLog
 from sg4v_jax.errors import ConfigError
+from sg4v_jax.models.lora import split
 from sg4v_jax.models.params import Skeleton, flatten, skeleton
-from sg4v_jax.models.video_lm import PRESETS, VideoLM, VideoLMConfig
-from sg4v_jax.text.tokenizer import Tokenizer
-from sg4v_jax.train import loop, optim, state, workdir
-from sg4v_jax.train.checkpoint import Checkpoints
+from sg4v_jax.tasks import held_out, run_setup
+from sg4v_jax.train import loop, optim, overview, state, workdir
+from sg4v_jax.train.checkpoint import Best, Checkpoints
+from sg4v_jax.train.evaluate import Evaluation
 from sg4v_jax.train.losses import next_token_loss
 from sg4v_jax.train.metrics import MetricsLog
-from sg4v_jax.train.step import make_step
-from sg4v_jax.weights.store import (
-    ModelSettings,
-    anyres_of,
-    load_params,
-    load_settings,
-    save_settings,
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What a run needs, built from its config."""
-
-    settings: ModelSettings
-    rows: Rows
-    steps: int
-    skipped: tuple[tuple[str, str], ...]
-
-
-def model_config(config: ml_collections.ConfigDict) -> VideoLMConfig:
-    """The model named by the run config.
-
-    Raises:
-      ConfigError: an unknown preset.
-    """
-    if config.model.init:
-        return load_settings(config.model.init).config
-    if config.model.preset not in PRESETS:
-        raise ConfigError(
-            f"model.preset {config.model.preset!r} is unknown", mend=f"use one of {list(PRESETS)}"
-        )
-    return PRESETS[config.model.preset]()
-
-
-def model_settings(config: ml_collections.ConfigDict) -> ModelSettings:
-    """Model, input description and tokenizer of a run.
-
-    Raises:
-      ConfigError: the tokenizer has more ids than the model has embeddings.
-    """
-    model = model_config(config)
-    data = config.data
-    inputs = InputSpec(
-        anyres=anyres_of(model),
-        visual=data.visual,
-        frames=data.frames,
-        band=data.band,
-        longest_side=data.longest_side,
-        template=data.template,
-        preamble=data.preamble,
-    )
-    source = data.tokenizer or files.path(config.model.init) / "tokenizer.json"
-    tokenizer = Tokenizer.from_file(source)
-    if tokenizer.vocab_size > model.llm.vocab_size:
-        raise ConfigError(
-            f"{source}: {tokenizer.vocab_size} token ids, the model embeds {model.llm.vocab_size}",
-            mend="use the model's own tokenizer",
-        )
-    return ModelSettings(model, inputs, tokenizer)
-
-
-def build_rows(
-    config: ml_collections.ConfigDict, settings: ModelSettings, *, console: Console
-) -> tuple[Rows, tuple[tuple[str, str], ...]]:
-    """Reads the annotations, measures every record, and plans the rows."""
-    data = config.data
-    records = []
-    for part in data.annotations:
-        root = data.root or os.path.dirname(str(part))
-        records += read_llava_json(part, root=root)
-    index = build_index(
-        records,
-        spec=settings.inputs,
-        tokenizer=settings.tokenizer,
-        max_skipped=data.max_skipped,
-        progress=lambda items: track(items, description="index", console=console),
-    )
-    for where, reason in index.skipped:
-        console.print(f"skipped {where}: {reason}", style="yellow", markup=False)
-    rows = Rows(
-        index,
-        spec=settings.inputs,
-        tokenizer=settings.tokenizer,
-        budget=Budget(data.positions, data.tiles, data.scored),
-        batch_rows=data.batch_rows,
-        seed=config.run.seed,
-        norm=data.norm,
-        microbatch=data.microbatch,
-    )
-    return rows, index.skipped
-
-
-def total_steps(config: ml_collections.ConfigDict, rows: Rows) -> int:
-    """`optim.steps`, or as many as `optim.epochs` passes take."""
-    if config.optim.steps:
-        return config.optim.steps
-    return sum(rows.steps_in(epoch) for epoch in range(config.optim.epochs))
+from sg4v_jax.train.step import Loss, make_step
+from sg4v_jax.train.tensorboard import TensorBoard
+from sg4v_jax.weights.store import ModelSettings, load_params, save_settings
 
 
 def train(config: ml_collections.ConfigDict, *, folder: str, console: Console) -> loop.Outcome:
@@ -136,116 +39,173 @@ def train(config: ml_collections.ConfigDict, *, folder: str, console: Console) -
       Sg4vError: anything a user can mend.
     """
     workdir.check(folder, config.to_dict())
-    settings = model_settings(config)
-    rows, skipped = build_rows(config, settings, console=console)
-    workdir.record_skipped(folder, skipped)
-    steps = total_steps(config, rows)
-    save_settings(folder, settings)
+    settings = run_setup.model_settings(config)
+    shape = skeleton(run_setup.builder(settings))
+    groups = optim.assign(list(shape.shapes), run_setup.rules(config))
     mesh = sharding.make_mesh(dict(config.run.mesh))
-    with jax.set_mesh(mesh):
-        return _fit(config, folder, settings, rows, steps, mesh=mesh, console=console)
-
-
-def _fit(config, folder, settings, rows, steps, *, mesh: Mesh, console) -> loop.Outcome:
-    shape = skeleton(lambda key: VideoLM(settings.config, key=key))
-    groups = optim.assign(list(shape.shapes), [tuple(rule) for rule in config.optim.rules])
-    trained = {p: g for p, g in groups.items() if g != optim.FROZEN}
-    o = config.optim
-    optimizer, schedules = optim.build(
-        {name: optim.Group(**g) for name, g in o.groups.items()},
-        trained,
-        steps=steps,
-        warmup_ratio=o.warmup_ratio,
-        schedule_name=o.schedule,
-        floor=o.floor,
-        b1=o.b1,
-        b2=o.b2,
-        eps=o.eps,
-        clip=o.clip,
-    )
-    workdir.claim(folder, config.to_dict())
-    checkpoints = Checkpoints(folder, keep=config.run.keep)
-    current, data = _start(config, settings, shape, groups, optimizer, checkpoints, mesh=mesh)
-    digest = rows.plan(0).digest()
-    workdir.check_data(folder, data, plan=digest)
-    first, last = int(current.step), o.stop_step or steps
-    console.print(
-        f"{'resume at' if first else 'start at'} step {first} of {steps}: "
-        f"{len(rows.index.records)} records, {rows.steps_in(0)} steps an epoch, "
-        f"{sum(v.size for v in current.trained.values()) / 1e6:.2f} M trained parameters"
-    )
-
-    dtype = jnp.dtype(config.model.dtype)
-
-    def loss(model, batch, key):
-        return next_token_loss(
-            model, batch, dtype=dtype, remat=config.model.remat, vocab_chunks=o.vocab_chunks
+    rows = run_setup.build_rows(config, settings, console=console)
+    skips = run_setup.skip_log(config, rows, folder=folder)
+    test_rows = run_setup.held_out_rows(config, settings, console=console)
+    if config.eval.every and test_rows is None:
+        raise ConfigError(
+            f"eval.every is {config.eval.every}, but there is nothing to evaluate",
+            mend="set eval.annotations or eval.parts, or eval.every to 0",
         )
+    with jax.set_mesh(mesh):
+        run = _Run(config, folder, settings, shape, groups, mesh, console)
+        return run.fit(rows, skips, test_rows)
 
-    compiled = jax.jit(
-        make_step(loss, skeleton=shape, optimizer=optimizer, accumulate=config.data.accumulate),
-        donate_argnums=0,
-    )
-    key = jax.random.key(config.run.seed)
-    axis = 1 if config.data.accumulate > 1 else 0
 
-    def device_batches(start: int):
-        for batch in batches(
+class _Run:
+    """One training run: what its pieces need of each other."""
+
+    def __init__(self, config, folder, settings, shape, groups, mesh, console):
+        self.config: ml_collections.ConfigDict = config
+        self.folder: str = folder
+        self.settings: ModelSettings = settings
+        self.shape: Skeleton = shape
+        self.groups: Mapping[str, str] = groups
+        self.mesh: Mesh = mesh
+        self.console: Console = console
+
+    def fit(self, rows: Rows, skips: SkipLog, test_rows: Rows | None) -> loop.Outcome:
+        c = self.config
+        steps = run_setup.total_steps(c, rows)
+        optimizer, schedules = run_setup.make_optimizer(c, self.groups, steps=steps)
+        workdir.claim(self.folder, c.to_dict())
+        save_settings(self.folder, self.settings)
+        best = Best(metric=c.run.best, mode=c.run.best_mode) if c.run.best else None
+        checkpoints = Checkpoints(self.folder, keep=c.run.keep, best=best)
+        current, data = self.start(optimizer, checkpoints)
+        digest = rows.plan(0).digest()
+        workdir.check_data(self.folder, data, plan=digest)
+        first, last = int(current.step), c.optim.stop_step or steps
+        self.introduce(current, rows, first=first, steps=steps)
+
+        loss, key = self.loss(), jax.random.key(c.run.seed)
+        step = make_step(
+            loss,
+            skeleton=self.shape,
+            optimizer=optimizer,
+            accumulate=c.data.accumulate,
+            groups=self.groups,
+        )
+        compiled = jax.jit(step, donate_argnums=0)
+        board = TensorBoard(self.folder, step=first) if c.run.tensorboard else None
+        log = MetricsLog(
+            files.path(self.folder) / "metrics.jsonl",
+            step=first,
+            also=[board.write] if board else [],
+        )
+        outcome = loop.run(
+            current,
+            step=lambda s, b: compiled(s, b, key),
+            batches=lambda start: self.batches(rows, start=start, stop=last, skips=skips),
+            data_state=lambda done: {"row": done * c.data.batch_rows, "plan": digest},
+            rates=lambda done: {name: float(rate(done)) for name, rate in schedules.items()},
+            checkpoints=checkpoints,
+            log=log,
+            settings=loop.LoopSettings(
+                steps=last,
+                log_every=c.run.log_every,
+                save_every=c.run.save_every,
+                nonfinite=c.run.nonfinite,
+            ),
+            console=self.console,
+            evaluations=self.evaluations(test_rows, loss),
+            records_of=lambda done: records_of(rows, done),
+        )
+        checkpoints.close()
+        if board:
+            board.close()
+        return outcome
+
+    def loss(self) -> Loss:
+        """The loss of the run's dtype, recomputation and chunks."""
+        model, chunks = self.config.model, self.config.optim.vocab_chunks
+        dtype = jnp.dtype(model.dtype)
+
+        def loss(model_, batch, key):
+            return next_token_loss(
+                model_, batch, dtype=dtype, remat=model.remat, vocab_chunks=chunks, key=key
+            )
+
+        return loss
+
+    def batches(
+        self, rows: Rows, *, start: int, stop: int, skips: SkipLog | None, accumulate: int = 0
+    ) -> Iterator[Batch]:
+        """Global device batches `start` .. `stop - 1`, checked; `skips` is told what went wrong."""
+        c, accumulate = self.config, accumulate or self.config.data.accumulate
+        for batch, notes in batches(
             rows,
             start=start,
-            stop=last,
-            shard=sharding.batch_shard(mesh),
-            accumulate=config.data.accumulate,
-            workers=config.run.workers,
-            threads=config.run.threads,
+            stop=stop,
+            shard=sharding.batch_shard(self.mesh),
+            accumulate=accumulate,
+            workers=c.run.workers,
+            threads=c.run.threads,
         ):
+            if skips is not None:
+                skips.add(notes)
             layout.check(
                 batch,
-                patches=settings.inputs.anyres.patches,
-                separators=settings.config.separators,
-                vocab_size=settings.config.llm.vocab_size,
+                patches=self.settings.inputs.anyres.patches,
+                separators=self.settings.config.separators,
+                vocab_size=self.settings.config.llm.vocab_size,
             )
-            yield sharding.to_global(batch, mesh=mesh, batch_axis=axis)
+            axis = 1 if accumulate > 1 else 0
+            yield sharding.to_global(batch, mesh=self.mesh, batch_axis=axis)
 
-    outcome = loop.run(
-        current,
-        step=lambda s, b: compiled(s, b, key),
-        batches=device_batches,
-        data_state=lambda done: {"row": done * config.data.batch_rows, "plan": digest},
-        rates=lambda done: {name: float(rate(done)) for name, rate in schedules.items()},
-        checkpoints=checkpoints,
-        log=MetricsLog(files.path(folder) / "metrics.jsonl", step=first),
-        settings=loop.LoopSettings(
-            steps=last, log_every=config.run.log_every, save_every=config.run.save_every
-        ),
-        console=console,
-    )
-    checkpoints.close()
-    return outcome
-
-
-def _start(
-    config, settings, shape: Skeleton, groups, optimizer, checkpoints, *, mesh
-) -> tuple[state.TrainState, dict[str, Any]]:
-    """The newest checkpoint, or step 0 from `model.init` or from random weights."""
-
-    def fresh(key):
-        flat = flatten(VideoLM(settings.config, key=key))
-        return state.create(flat, groups=groups, optimizer=optimizer)
-
-    abstract = jax.eval_shape(fresh, jax.random.key(0))
-    placed = state.shardings(abstract, skeleton=shape, mesh=mesh)
-    if checkpoints.latest_step() is not None:
-        wanted = jax.tree.map(
-            lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
-            abstract,
-            placed,
+    def evaluations(self, rows: Rows | None, loss: Loss) -> Sequence[Evaluation]:
+        """What is measured every `eval.every` steps."""
+        if not self.config.eval.every:
+            return ()
+        one_pass: Callable[[], Iterator[Batch]] = lambda: self.batches(
+            rows, start=0, stop=rows.steps_in(0), skips=None, accumulate=1
         )
-        return checkpoints.restore(wanted)
-    if config.model.init:
-        flat = load_params(config.model.init)
-        shape.build(flat)  # says what does not fit
-        created = state.create(flat, groups=groups, optimizer=optimizer)
-        return jax.device_put(created, placed), {}
-    key = jax.random.key(config.run.seed)
-    return jax.jit(fresh, out_shardings=placed)(key), {}
+        every = self.config.eval.every
+        return (held_out.evaluation(one_pass, loss=loss, skeleton=self.shape, every=every),)
+
+    def introduce(self, current: state.TrainState, rows: Rows, *, first: int, steps: int) -> None:
+        """Says what will be trained on what, and writes the parameter overview."""
+        lines = overview.parameter_table(current, groups=self.groups)
+        overview.write(self.folder, lines)
+        if not first:
+            overview.show(lines, console=self.console)
+        self.console.print(
+            f"{'resume at' if first else 'start at'} step {first} of {steps}: "
+            f"{len(rows.index.records)} records, {rows.steps_in(0)} steps an epoch, "
+            f"{sum(v.size for v in current.trained.values()) / 1e6:.2f} M trained parameters"
+        )
+
+    def start(self, optimizer, checkpoints: Checkpoints) -> tuple[state.TrainState, dict[str, Any]]:
+        """The newest checkpoint, or step 0 from `model.init` or from random weights."""
+        c = self.config.model
+        how = dict(groups=self.groups, optimizer=optimizer, frozen_dtype=c.frozen_dtype)
+        abstract = state.abstract(self.shape, **how)
+        placed = state.shardings(abstract, skeleton=self.shape, mesh=self.mesh)
+        if checkpoints.latest_step() is not None:
+            wanted = jax.tree.map(
+                lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
+                abstract,
+                placed,
+            )
+            return checkpoints.restore(wanted)
+        build, key = run_setup.builder(self.settings), jax.random.key(self.config.run.seed)
+        create = lambda flat: state.create(flat, **how)
+        if not c.init:
+            fresh = jax.jit(lambda k: create(flatten(build(k))), out_shardings=placed)
+            return fresh(key), {}
+        flat = load_params(c.init, shardings=placed.params())
+        if self.settings.lora is not None:  # the compiler leaves out what is not returned
+            flat |= jax.jit(lambda k: split(flatten(build(k)))[1])(key)
+        self.shape.build(flat)  # says what does not fit
+        return jax.jit(create, out_shardings=placed)(flat), {}
+
+
+def records_of(rows: Rows, step: int) -> list[str]:
+    """Names of the records in the batch of a step, counted from 1."""
+    first = (step - 1) * rows.batch_rows
+    numbers = [n for row in range(first, first + rows.batch_rows) for n in rows.records_of(row)]
+    return [rows.index.records[n].where for n in numbers]

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sg4v_jax import files
+from sg4v_jax.data.record import Visual
 from sg4v_jax.evals.runner import answer_items
 from sg4v_jax.evals.world_qa import CONDITIONS, load_items
 from sg4v_jax.infer.chat import Chat
@@ -81,7 +82,7 @@ def evaluate(
 
 def _path_check(engine: Engine, clip: str) -> world_report.PathCheck:
     query = DEFAULT_QUERY
-    chat = Chat(engine, video=clip, max_new_tokens=64)
+    chat = Chat(engine, visual=Visual("video", clip), max_new_tokens=64)
     answer = chat.ask(query)
     seen = world_report.as_seen(engine, chat.picture)
     return world_report.PathCheck(clip=clip, query=query, answer=answer, picture=seen)

@@ -145,4 +145,4 @@ def test_a_model_saved_alone_answers_the_same(tiny, answer, trained, tmp_path):
 def test_chat_needs_a_model_and_a_video(tiny):
     result = tiny.run("chat", "--query=x")
     assert result.returncode == BAD_INPUT
-    assert "chat needs --model and --video" in result.stderr
+    assert "chat needs --model, and --video or --image" in result.stderr

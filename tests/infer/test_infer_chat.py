@@ -8,6 +8,7 @@ import itertools
 import numpy as np
 import pytest
 
+from sg4v_jax.data.record import Visual
 from sg4v_jax.errors import BudgetError, MissingVideoError, RecordError
 from sg4v_jax.infer.chat import Chat
 from sg4v_jax.infer.engine import Request
@@ -42,7 +43,7 @@ def contents(request) -> list[str]:
 def test_turns_are_remembered_and_the_video_stands_in_the_first(settings, video):
     engine = Recorder(settings, ["a ball", "red", "left"])
     sampling = Sampling(temperature=0.5)
-    chat = Chat(engine, video=video, max_new_tokens=7, sampling=sampling)
+    chat = Chat(engine, visual=Visual("video", str(video)), max_new_tokens=7, sampling=sampling)
     assert [chat.ask(q) for q in ("What?", "Which color?", "Where to?")] == [
         "a ball",
         "red",
@@ -64,7 +65,7 @@ def test_turns_are_remembered_and_the_video_stands_in_the_first(settings, video)
 
 def test_the_second_prompt_contains_the_first(settings, video):
     engine = Recorder(settings, ["a ball", "red"])
-    chat = Chat(engine, video=video, max_new_tokens=7)
+    chat = Chat(engine, visual=Visual("video", str(video)), max_new_tokens=7)
     chat.ask("What?")
     chat.ask("Which color?")
     template = settings.inputs.chat_template
@@ -75,7 +76,7 @@ def test_the_second_prompt_contains_the_first(settings, video):
 def test_the_preamble_stands_before_the_first_question_alone(settings, video):
     inputs = dataclasses.replace(settings.inputs, preamble="A grid of frames. ")
     engine = Recorder(dataclasses.replace(settings, inputs=inputs), ["a", "b"])
-    chat = Chat(engine, video=video, max_new_tokens=7)
+    chat = Chat(engine, visual=Visual("video", str(video)), max_new_tokens=7)
     chat.ask("What?")
     chat.ask("Why?")
     assert contents(engine.asked[1][0]) == ["<image>\nA grid of frames. What?", "a", "Why?"]
@@ -92,7 +93,7 @@ def test_the_preamble_stands_before_the_first_question_alone(settings, video):
 )
 def test_image_places_that_a_user_types_are_taken_out(settings, video, typed, asked):
     engine = Recorder(settings, ["a", "b"])
-    chat = Chat(engine, video=video, max_new_tokens=7)
+    chat = Chat(engine, visual=Visual("video", str(video)), max_new_tokens=7)
     chat.ask(typed)
     chat.ask(typed)
     assert contents(engine.asked[1][0]) == [f"<image>\n{asked}", "a", asked]
@@ -100,7 +101,7 @@ def test_image_places_that_a_user_types_are_taken_out(settings, video, typed, as
 
 def test_image_places_that_a_model_says_are_not_remembered(settings, video):
     engine = Recorder(settings, ["an <image>", "b"])
-    chat = Chat(engine, video=video, max_new_tokens=7)
+    chat = Chat(engine, visual=Visual("video", str(video)), max_new_tokens=7)
     assert chat.ask("What?") == "an <image>"
     chat.ask("Why?")
     assert contents(engine.asked[1][0]) == ["<image>\nWhat?", "an ", "Why?"]
@@ -108,14 +109,14 @@ def test_image_places_that_a_model_says_are_not_remembered(settings, video):
 
 def test_an_empty_answer_is_forgotten_with_its_question(settings, video):
     engine = Recorder(settings, ["", "a ball"])
-    chat = Chat(engine, video=video, max_new_tokens=7)
+    chat = Chat(engine, visual=Visual("video", str(video)), max_new_tokens=7)
     assert chat.ask("What?") == "" and chat.turns == []
     chat.ask("What now?")
     assert contents(engine.asked[1][0]) == ["<image>\nWhat now?"]
 
 
 def test_a_real_conversation_outlives_refused_questions(engine, video):
-    chat = Chat(engine, video=video, max_new_tokens=6)
+    chat = Chat(engine, visual=Visual("video", str(video)), max_new_tokens=6)
     first = chat.ask("hi <image>?")
     before = [Turn("user", "<image>\nhi ?"), Turn("assistant", first)]
     assert first and chat.turns == before
@@ -136,4 +137,4 @@ def test_a_real_conversation_outlives_refused_questions(engine, video):
 
 def test_a_video_that_is_not_there(engine, tmp_path):
     with pytest.raises(MissingVideoError, match="none.mp4"):
-        Chat(engine, video=tmp_path / "none.mp4", max_new_tokens=5)
+        Chat(engine, visual=Visual("video", str(tmp_path / "none.mp4")), max_new_tokens=5)

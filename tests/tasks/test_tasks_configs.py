@@ -12,9 +12,9 @@ from sg4v_jax import files, sharding
 from sg4v_jax.cli import config_flag
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.models.params import skeleton
-from sg4v_jax.models.video_lm import VideoLM
-from sg4v_jax.tasks import video_sft
-from sg4v_jax.train import optim
+from sg4v_jax.tasks import run_setup
+from sg4v_jax.train import optim, state
+from sg4v_jax.weights.store import ModelSettings
 
 FOLDER = config_flag.shipped_folder()
 NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in config_flag.HELPERS)
@@ -26,6 +26,7 @@ def variants(name: str) -> list[tuple[str, str]]:
     return [(name, stage) for stage in getattr(module, "STAGES", ("",))]
 
 
+OPEN = ("optim.groups", "optim.parts", "run.mesh")  # their keys are the user's
 CASES = [case for name in NAMES for case in variants(name)]
 
 
@@ -36,7 +37,7 @@ def load(name: str, argument: str):
 def field_names(config, prefix: str = "") -> set[str]:
     names = set()
     for key, value in config.items():
-        inner = hasattr(value, "items") and prefix + key not in ("optim.groups", "run.mesh")
+        inner = hasattr(value, "items") and prefix + key not in OPEN
         names |= field_names(value, f"{prefix}{key}.") if inner else {prefix + key}
     return names
 
@@ -46,10 +47,11 @@ def skeletons():
     """Model config -> its abstract shapes, each built once."""
     made = {}
 
-    def build(model):
-        if model not in made:
-            made[model] = skeleton(lambda key: VideoLM(model, key=key))
-        return made[model]
+    def build(model, lora):
+        if (model, lora) not in made:
+            settings = ModelSettings(model, None, None, lora)
+            made[model, lora] = skeleton(run_setup.builder(settings))
+        return made[model, lora]
 
     return build
 
@@ -63,27 +65,19 @@ def test_a_shipped_config_builds(name, argument, skeletons):
     config = load(name, argument)
     if config.model.init and not config.model.init.startswith(files.ASSET):
         config.model.init = ""  # an earlier stage's workdir; it has the preset's model
-    shape = skeletons(video_sft.model_config(config))
-    groups = optim.assign(list(shape.shapes), [tuple(rule) for rule in config.optim.rules])
-    trained = {path: group for path, group in groups.items() if group != optim.FROZEN}
-    assert trained
+    shape = skeletons(run_setup.model_config(config), run_setup.lora_of(config))
+    groups = optim.assign(list(shape.shapes), run_setup.rules(config))
+    assert set(groups.values()) != {optim.FROZEN}
     steps = config.optim.steps or 100
-    _, schedules = optim.build(
-        {group: optim.Group(**values) for group, values in config.optim.groups.items()},
-        trained,
-        steps=steps,
-        warmup_ratio=config.optim.warmup_ratio,
-        schedule_name=config.optim.schedule,
-        floor=config.optim.floor,
-        b1=config.optim.b1,
-        b2=config.optim.b2,
-        eps=config.optim.eps,
-        clip=config.optim.clip,
-    )
+    optimizer, schedules = run_setup.make_optimizer(config, groups, steps=steps)
     assert schedules.keys() == set(config.optim.groups), "a group that nothing uses"
     for schedule in schedules.values():
         assert schedule(steps // 2) > 0
-    sharding.make_mesh(dict(config.run.mesh))
+    mesh = sharding.make_mesh(dict(config.run.mesh))
+    made = state.abstract(
+        shape, groups=groups, optimizer=optimizer, frozen_dtype=config.model.frozen_dtype
+    )
+    state.shardings(made, skeleton=shape, mesh=mesh)
 
 
 @pytest.mark.parametrize(("name", "argument"), CASES)
@@ -91,9 +85,11 @@ def test_a_shipped_config_describes_inputs_that_fit_the_model(name, argument):
     config = load(name, argument)
     if not config.model.init.startswith(files.ASSET):
         config.model.init = ""
-    settings = video_sft.model_settings(config)
+    if not config.data.tokenizer:  # the init's own; any other says as much about the inputs
+        config.data.tokenizer = "asset:world/tokenizer.json"
+    settings = run_setup.model_settings(config)
     budget = Budget(config.data.positions, config.data.tiles, config.data.scored)
-    index, tiles = settings.inputs.positions((384, 384))  # four square frames a side
+    index, tiles = settings.inputs.positions((1920, 1920))  # four square frames a side
     assert tiles <= budget.tiles
     assert len(index) < budget.positions <= settings.config.llm.max_position_embeddings
     assert config.data.batch_rows % config.data.accumulate == 0

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from sg4v_jax.errors import BudgetError, CheckpointError, ConfigError, RecordError, WorkdirError
-from sg4v_jax.tasks import video_sft
+from sg4v_jax.tasks import run_setup, video_sft
 from sg4v_jax.text.tokenizer import train_byte_bpe
 from sg4v_jax.weights.store import load_params, load_settings, save_params, save_settings
 
@@ -26,23 +26,23 @@ def config(tiny):
 
 
 def rows_of(config):
-    return video_sft.build_rows(config, video_sft.model_settings(config), console=QUIET)
+    return run_setup.build_rows(config, run_setup.model_settings(config), console=QUIET)
 
 
 def test_steps_are_counted_from_the_data_unless_given(config):
-    rows, skipped = rows_of(config)
-    assert not skipped
-    assert video_sft.total_steps(config, rows) == 1
+    rows = rows_of(config)
+    assert not rows.index.skipped
+    assert run_setup.total_steps(config, rows) == 1
     config.optim.steps, config.optim.epochs = 0, 3
     whole = -(-len(rows.plan(0).rows) // config.data.batch_rows)
     assert rows.steps_in(0) == whole
-    assert video_sft.total_steps(config, rows) == sum(rows.steps_in(e) for e in range(3)) >= 3
+    assert run_setup.total_steps(config, rows) == sum(rows.steps_in(e) for e in range(3)) >= 3
 
 
 def test_an_unknown_preset_offers_the_known(config):
     config.model.preset = "sg4v-9b"
     with pytest.raises(ConfigError, match="'sg4v-9b' is unknown") as error:
-        video_sft.model_settings(config)
+        run_setup.model_settings(config)
     assert "sg4v-8b" in error.value.mend
 
 
@@ -51,7 +51,7 @@ def test_a_tokenizer_with_more_ids_than_the_model_embeds(config, tmp_path):
     train_byte_bpe(words, vocab_size=330).save(tmp_path / "tokenizer.json")
     config.data.tokenizer = str(tmp_path / "tokenizer.json")
     with pytest.raises(ConfigError, match="330 token ids, the model embeds 320"):
-        video_sft.model_settings(config)
+        run_setup.model_settings(config)
 
 
 def test_a_missing_annotation_file_is_named(config):
@@ -77,9 +77,9 @@ def test_records_that_cannot_be_used_are_listed_beside_the_run(tiny, config, tmp
     with pytest.raises(RecordError, match=f"1 of {count} records cannot be used.*gone.mp4"):
         rows_of(config)
     config.data.max_skipped = 1.5 / count
-    rows, skipped = rows_of(config)
+    rows = rows_of(config)
     assert len(rows.index.records) == count - 1
-    [(where, reason)] = skipped
+    [(where, reason)] = rows.index.skipped
     assert records[0]["id"] in where and "gone.mp4" in reason
 
 

@@ -1,0 +1,212 @@
+"""`sg4v bench loader`: how fast grids come out of the loader, and where the time goes.
+
+One run measures all methods in turn, so that a busy machine slows all alike; what counts are the
+ratios. A grid here is one video (or one rendered grid) made into tiles.
+
+  mp4       videos through `data.pipeline.batches`, as training reads them: decode, grid, cap,
+            tiles in u8, and also the text, its layout and packing; two threads a worker
+  original  the original's way (`bench.original`) from video to f32 pixel values; no text; one
+            thread a worker, as in torch's loader
+  png, jpg  as mp4, from grids rendered before
+"""
+
+from __future__ import annotations
+
+import collections
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from sg4v_jax.bench import clips, machine, original, stages, streams, transfer
+from sg4v_jax.data.inputs import InputSpec
+from sg4v_jax.data.pipeline import batches
+from sg4v_jax.errors import ConfigError
+
+OURS, ORIGINAL = "mp4", "original"
+METHODS = (OURS, ORIGINAL, "png", "jpg")
+_ENDLESS = 1 << 30
+
+
+def measure(
+    *,
+    videos: str | None = None,
+    limit: int = 16,
+    workers: Sequence[int] = (1, 2),
+    rounds: int = 3,
+    seconds: float = 2.5,
+    progress: Callable[[str], None] = lambda text: None,
+) -> dict:
+    """Runs the whole measurement.
+
+    Args:
+      videos: a folder of video files; None: the four clips of the test suite.
+      limit: at most so many of them, spread evenly over their names.
+      workers: numbers of worker processes to measure; 0 reads in this process.
+      rounds: timings of each method at each number of workers, the methods in turn.
+      seconds: how long one timing lasts, about: as many whole passes over the videos as one
+        process of ours would do in it for each worker, the same for all methods.
+      progress: told what goes on.
+
+    Returns:
+      A dict that JSON can hold; `show.print_report` shows it.
+
+    Raises:
+      MissingVideoError: no video files.
+      ConfigError: a number out of range, or no video that can be used.
+    """
+    _check(workers=workers, rounds=rounds, seconds=seconds, limit=limit)
+    spec, with_original = clips.input_spec(), original.available()
+    progress("compare tiles")
+    found = clips.find(videos)
+    chosen = [found[i] for i in sorted({len(found) * k // limit for k in range(limit)})]
+    paths, agreement, left_out = clips.usable(chosen, spec=spec, with_original=with_original)
+    if not paths:
+        reasons = "; ".join(f"{name}: {why}" for name, why in left_out[:3])
+        raise ConfigError(f"no video can be measured: {reasons}", mend="name other --videos")
+    with tempfile.TemporaryDirectory(prefix="sg4v_bench_") as folder:
+        sources = _sources(paths, spec=spec, folder=folder, with_original=with_original)
+        progress("time the stages")
+        stage_times = stages.by_clip(
+            sources[OURS], paths, spec=spec, repeats=2 * rounds + 1, with_original=with_original
+        )
+        cells = []
+        for count in workers:
+            grids = max(1, round(max(count, 1) * seconds / _seconds_a_pass(stage_times))) * len(
+                paths
+            )
+            cells += _cells(sources, workers=count, rounds=rounds, grids=grids, tell=progress)
+        progress("move grids")
+        batch = sources[OURS][0]
+        # In the shape of the original's pixel values; not zeros, which need no memory to read.
+        values = np.ascontiguousarray(batch.tiles.transpose(0, 3, 1, 2), np.float32)
+        moved = {}
+        if max(workers):
+            moved = transfer.between_processes(
+                {"u8 tiles and text": batch, "f32 pixel values": values}, repeats=50 * rounds
+            )
+    return {
+        "machine": machine.describe(),
+        "settings": {
+            "videos": videos or "the clips of the test suite",
+            "workers": list(workers),
+            "threads_a_worker": dict(streams.THREADS),
+            "rounds": rounds,
+            "seconds": seconds,
+            "decord": with_original,
+        },
+        "agreement": agreement,
+        "left_out": [{"clip": name, "reason": why} for name, why in left_out],
+        "cells": cells,
+        "speed": summarise(cells),
+        "stages": stage_times,
+        "between_processes": moved,
+        "to_device": transfer.to_device(
+            {"u8 tiles": batch.tiles, "f32 pixel values": values}, repeats=10 * rounds
+        ),
+    }
+
+
+def _check(*, workers: Sequence[int], rounds: int, seconds: float, limit: int) -> None:
+    for name, values, least in (
+        ("workers", workers, 0),
+        ("rounds", [rounds], 1),
+        ("limit", [limit], 1),
+    ):
+        if not values or min(values) < least:
+            raise ConfigError(f"--{name}={list(values)}", mend=f"give {least} or more")
+    if not seconds > 0:
+        raise ConfigError(f"--seconds={seconds}", mend="give more than 0")
+
+
+def _sources(
+    paths: Sequence[str], *, spec: InputSpec, folder: str, with_original: bool
+) -> dict[str, object]:
+    """What each method reads, by its name."""
+    sources: dict[str, object] = {OURS: clips.rows(paths, kind="video", spec=spec)}
+    for suffix in ("png", "jpg"):
+        grids = clips.render(paths, spec=spec, folder=folder, suffix=suffix)
+        sources[suffix] = clips.rows(grids, kind="image", spec=spec)
+    if with_original:
+        # Ours shuffles every pass anew and this does not, but each timing is of whole passes.
+        sources[ORIGINAL] = original.PixelValues(paths, spec=spec, length=_ENDLESS)
+    return sources
+
+
+def _seconds_a_pass(stage_times: Sequence[dict]) -> float:
+    """What one pass of ours over the clips takes in one process."""
+    return sum(s["wall"] for clip in stage_times for s in clip["ours"].values()) / 1e3
+
+
+def _stream(source, *, workers: int) -> streams.Stream:
+    def start():
+        if isinstance(source, original.PixelValues):
+            return streams.pool(source, workers=workers, threads=streams.THREADS["original"])
+        threads = streams.THREADS["ours"]
+        return batches(source, start=0, stop=_ENDLESS, workers=workers, threads=threads)
+
+    return streams.Stream(start, workers=workers)
+
+
+def _cells(
+    sources: dict, *, workers: int, rounds: int, grids: int, tell: Callable[[str], None]
+) -> list[dict]:
+    """Timings at one number of workers, of `grids` grids each.
+
+    All pools stay up, and idle while another is timed; each round begins with another method.
+    """
+    tell(f"start {workers} workers a method")
+    pools, cells = {}, []
+    try:
+        for name, source in sources.items():
+            pools[name] = _stream(source, workers=workers)
+        names = list(pools)
+        for turn in range(rounds):
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                tell(f"{workers} workers, round {turn + 1} of {rounds}: {name}")
+                pools[name].drain()
+                cell = pools[name].time(grids)
+                cells.append({"method": name, "workers": workers, "round": turn, **cell._asdict()})
+        return cells
+    finally:
+        for stream in pools.values():
+            stream.close()
+
+
+def summarise(cells: Sequence[dict]) -> list[dict]:
+    """For each number of workers and method: median and range over the rounds.
+
+    `ratio` and `cpu_ratio` are paired, round by round, against the original at the same number
+    of workers: how many times as many grids a second, and how many times fewer CPU seconds a
+    grid. They are missing where there is no original.
+    """
+    groups: dict[tuple, list[dict]] = collections.defaultdict(list)
+    for cell in cells:
+        groups[cell["workers"], cell["method"]].append(cell)
+    summary = []
+    for workers, method in sorted(groups, key=lambda key: (key[0], METHODS.index(key[1]))):
+        group = groups[workers, method]
+        entry = {
+            "workers": workers,
+            "method": method,
+            "grids_per_s": _spread([c["grids"] / c["wall"] for c in group]),
+        }
+        if None not in [c["cpu"] for c in group]:
+            entry["cpu_ms_per_grid"] = _spread([1e3 * c["cpu"] / c["grids"] for c in group])
+        rivals = groups.get((workers, ORIGINAL), [])
+        if rivals and method != ORIGINAL:
+            pairs = [(c, r) for c in group for r in rivals if c["round"] == r["round"]]
+            entry["ratio"] = _spread(
+                [c["grids"] / c["wall"] / (r["grids"] / r["wall"]) for c, r in pairs]
+            )
+            if "cpu_ms_per_grid" in entry:
+                entry["cpu_ratio"] = _spread(
+                    [r["cpu"] / r["grids"] / (c["cpu"] / c["grids"]) for c, r in pairs]
+                )
+        summary.append(entry)
+    return summary
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}

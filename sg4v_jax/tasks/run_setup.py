@@ -1,0 +1,208 @@
+"""From a run's config to what the run is made of: model, inputs, rows, rules, optimizer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import ml_collections
+import optax
+from flax import nnx
+from rich.console import Console
+from rich.progress import track
+
+from sg4v_jax import files
+from sg4v_jax.data.inputs import InputSpec
+from sg4v_jax.data.mixture import parts_of, read_mix
+from sg4v_jax.data.packing import Budget
+from sg4v_jax.data.rows import Rows, build_index
+from sg4v_jax.data.skips import SkipLog
+from sg4v_jax.errors import ConfigError
+from sg4v_jax.models.lora import LoRA, attach
+from sg4v_jax.models.video_lm import PRESETS, VideoLM, VideoLMConfig
+from sg4v_jax.text.tokenizer import Tokenizer
+from sg4v_jax.train import optim
+from sg4v_jax.train.modes import mode_rules
+from sg4v_jax.weights.store import ModelSettings, anyres_of, load_settings
+
+SKIPPED = "skipped.jsonl"
+
+
+def model_config(config: ml_collections.ConfigDict) -> VideoLMConfig:
+    """The model named by the run config.
+
+    Raises:
+      ConfigError: an unknown preset.
+    """
+    if config.model.init:
+        return load_settings(config.model.init).config
+    if config.model.preset not in PRESETS:
+        raise ConfigError(
+            f"model.preset {config.model.preset!r} is unknown", mend=f"use one of {list(PRESETS)}"
+        )
+    return PRESETS[config.model.preset]()
+
+
+def lora_of(config: ml_collections.ConfigDict) -> LoRA | None:
+    """The low-rank branches of the run, None without.
+
+    Raises:
+      ConfigError: settings that contradict.
+    """
+    lora = config.model.lora
+    if not lora.rank:
+        return None
+    return LoRA(rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=tuple(lora.targets))
+
+
+def model_settings(config: ml_collections.ConfigDict) -> ModelSettings:
+    """Model, input description and tokenizer of a run.
+
+    Raises:
+      ConfigError: the tokenizer has more ids than the model has embeddings.
+    """
+    model, data = model_config(config), config.data
+    inputs = InputSpec(
+        anyres=anyres_of(model),
+        visual=data.visual,
+        frames=data.frames,
+        band=data.band,
+        longest_side=data.longest_side,
+        template=data.template,
+        preamble=data.preamble,
+        sampling=data.sampling,
+        double_bos=data.double_bos,
+    )
+    source = data.tokenizer or files.path(config.model.init) / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(source)
+    if tokenizer.vocab_size > model.llm.vocab_size:
+        raise ConfigError(
+            f"{source}: {tokenizer.vocab_size} token ids, the model embeds {model.llm.vocab_size}",
+            mend="use the model's own tokenizer",
+        )
+    return ModelSettings(model, inputs, tokenizer, lora_of(config))
+
+
+def builder(settings: ModelSettings) -> Callable[[jax.Array], nnx.Module]:
+    """`key -> model` with its low-rank branches; for `skeleton`, or under jit."""
+
+    def build(key: jax.Array) -> nnx.Module:
+        model = VideoLM(settings.config, key=key)
+        if settings.lora is None:
+            return model
+        return attach(model, settings.lora, key=jax.random.fold_in(key, 1))
+
+    return build
+
+
+def rules(config: ml_collections.ConfigDict) -> list[tuple[str, str]]:
+    """What trains in which group: `optim.parts` in words, else `optim.rules`."""
+    if config.optim.parts:
+        return list(mode_rules(**config.optim.parts))
+    return [tuple(rule) for rule in config.optim.rules]
+
+
+def make_optimizer(
+    config: ml_collections.ConfigDict, groups: Mapping[str, str], *, steps: int
+) -> tuple[optax.GradientTransformation, dict[str, optax.Schedule]]:
+    """The optimizer over the trained parameters, and each group's learning rates.
+
+    Raises:
+      ConfigError: a group without settings, or settings of a group that nothing is in.
+    """
+    o = config.optim
+    trained = {path: group for path, group in groups.items() if group != optim.FROZEN}
+    return optim.build(
+        {name: optim.Group(**settings) for name, settings in o.groups.items()},
+        trained,
+        steps=steps,
+        warmup_ratio=o.warmup_ratio,
+        schedule_name=o.schedule,
+        floor=o.floor,
+        b1=o.b1,
+        b2=o.b2,
+        eps=o.eps,
+        clip=o.clip,
+    )
+
+
+def build_rows(
+    config: ml_collections.ConfigDict, settings: ModelSettings, *, console: Console
+) -> Rows:
+    """Reads the annotations, measures every record, and plans the training rows."""
+    data = config.data
+    how = dict(norm=data.norm, microbatch=data.microbatch, sampling=data.train_sampling)
+    return _rows(config, settings, data, console=console, **how)
+
+
+def skip_log(
+    config: ml_collections.ConfigDict, rows: Rows, *, folder: str | os.PathLike
+) -> SkipLog:
+    """Names in `folder/skipped.jsonl` what cannot be used, from the index pass on."""
+    index = rows.index
+    skips = SkipLog(
+        files.path(folder) / SKIPPED,
+        total_records=len(index.records) + len(index.skipped),
+        max_share=config.data.max_skipped,
+    )
+    skips.index(index.skipped)
+    return skips
+
+
+def held_out_rows(
+    config: ml_collections.ConfigDict, settings: ModelSettings, *, console: Console
+) -> Rows | None:
+    """The rows of `eval.annotations` and `eval.parts`; None where there are none.
+
+    Their budgets are the training's; every scored token counts alike, frames are chat's.
+    """
+    if not config.eval.annotations and not config.eval.parts:
+        return None
+    return _rows(config, settings, config.eval, console=console)
+
+
+def _rows(
+    config: ml_collections.ConfigDict,
+    settings: ModelSettings,
+    source: Mapping[str, Any],
+    *,
+    console: Console,
+    **how: Any,
+) -> Rows:
+    """Rows over the parts that `source` names."""
+    data = config.data
+    records = read_mix(parts_of(source), seed=config.run.seed)
+    budget = Budget(data.positions, data.tiles, data.scored)
+    index = build_index(
+        records,
+        spec=settings.inputs,
+        tokenizer=settings.tokenizer,
+        max_skipped=data.max_skipped,
+        progress=lambda items: track(items, description="index", console=console),
+        too_long=data.too_long,
+        budget=budget,
+        seconds=data.decode_seconds,
+    )
+    for where, reason in index.skipped:
+        console.print(f"skipped {where}: {reason}", style="yellow", markup=False)
+    if index.truncated:
+        console.print(f"{index.truncated} of {len(records)} records are cut to a row's length")
+    return Rows(
+        index,
+        spec=settings.inputs,
+        tokenizer=settings.tokenizer,
+        budget=budget,
+        batch_rows=data.batch_rows,
+        seed=config.run.seed,
+        seconds=data.decode_seconds,
+        **how,
+    )
+
+
+def total_steps(config: ml_collections.ConfigDict, rows: Rows) -> int:
+    """`optim.steps`, or as many as `optim.epochs` passes take."""
+    if config.optim.steps:
+        return config.optim.steps
+    return sum(rows.steps_in(epoch) for epoch in range(config.optim.epochs))
