@@ -123,6 +123,22 @@ def batch_shard(mesh: Mesh) -> tuple[int, int]:
     return low // held, rows // held
 
 
+def check_batch(rows: int, *, mesh: Mesh) -> None:
+    """Checks that a (micro-)batch of `rows` can be split over the mesh.
+
+    Raises:
+      ConfigError: names the nearest numbers of rows that can.
+    """
+    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+    if rows % parts:
+        near = [n for n in (rows // parts * parts, -(-rows // parts) * parts) if n]
+        raise ConfigError(
+            f"{rows} rows a step (data.batch_rows / data.accumulate) cannot be split over "
+            f"{parts} devices (run.mesh: data {mesh.shape['data']} x fsdp {mesh.shape['fsdp']})",
+            mend=f"use {' or '.join(map(str, near))} rows, or a mesh with more tensor or context",
+        )
+
+
 def to_global(tree, *, mesh: Mesh, batch_axis: int = 0):
     """Per-process numpy arrays -> global `jax.Array`s split over the batch on `batch_axis`."""
     spec = PartitionSpec(*(None,) * batch_axis, RULES["batch"])

@@ -133,3 +133,11 @@ def test_rows_that_are_no_block_are_refused(monkeypatch):
         part(monkeypatch, (0, 3), data=8)
     with pytest.raises(ConfigError, match="not one block"):
         part(monkeypatch, (1, 2), data=8)
+
+
+def test_a_batch_that_does_not_divide_offers_those_that_do():
+    mesh = sharding.make_mesh({"data": 4, "fsdp": 2})
+    sharding.check_batch(16, mesh=mesh)
+    with pytest.raises(ConfigError, match="12 rows a step.*over 8 devices") as error:
+        sharding.check_batch(12, mesh=mesh)
+    assert "8 or 16 rows" in error.value.mend

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
         raise ConfigError(
             "chat needs --model, and --video or --image", mend="see `sg4v chat --help`"
         )
-    from sg4v_jax.cli.runtime import start_jax
+    from sg4v_jax.cli.runtime import checkpoint_step, start_jax
 
     start_jax()
     from sg4v_jax.data.record import Visual
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     with console.status("loading"):
         given = dict(visual=_VISUAL.value, sampling=_SAMPLING.value, longest_side=_LONGEST.value)
         inputs = {name: value for name, value in given.items() if value is not None}
-        engine = Engine.load(_MODEL.value, step=_step(), **inputs)
+        engine = Engine.load(_MODEL.value, step=checkpoint_step(_STEP.value), **inputs)
         shown = Visual("video", _VIDEO.value) if _VIDEO.value else Visual("image", _IMAGE.value)
         chat = Chat(engine, visual=shown, max_new_tokens=_NEW.value, sampling=sampling)
     if chat.substituted:
@@ -60,15 +60,6 @@ def main(argv: list[str]) -> int:
     for query in _queries():
         print(chat.ask(query), flush=True)
     return 0
-
-
-def _step() -> int | str | None:
-    text = _STEP.value
-    if text in (None, "best"):
-        return text
-    if not text.isdecimal():
-        raise ConfigError(f"--step is {text!r}", mend="give a number or best")
-    return int(text)
 
 
 def _queries():

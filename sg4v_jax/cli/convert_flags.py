@@ -17,6 +17,8 @@ def define() -> None:
     """Defines the flags that say where a model comes from."""
     flags.DEFINE_string("base", None, "the model that an adapter (LoRA) belongs to")
     flags.DEFINE_string("tower", None, "CLIP folder or hub id, where there is no tower")
+    flags.DEFINE_integer("fresh_projector", None, "seed of a new projector, where there is none")
+    flags.DEFINE_string("preset", None, "model whose settings join the parts, e.g. mini")
     flags.DEFINE_string("projector", None, "file of the projector, where it is apart")
     flags.DEFINE_string("tokenizer", None, "tokenizer file or folder, where there is none")
     flags.DEFINE_string("revision", None, "commit, tag or branch of hub ids")
@@ -36,6 +38,8 @@ def request(source: str):
         tokenizer=values.tokenizer,
         given=facts.parse(values.set),
         revision=values.revision,
+        fresh_projector=values.fresh_projector,
+        preset=values.preset,
     )
 
 

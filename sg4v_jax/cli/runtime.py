@@ -1,4 +1,4 @@
-"""Settings of the process that verbs share."""
+"""What verbs share: settings of the process, and the reading of a flag."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pathlib
 
 import jax
 
+from sg4v_jax.errors import ConfigError
+
 
 def start_jax() -> None:
     """Quiet logs, and a persistent compilation cache unless the environment names one."""
@@ -16,3 +18,16 @@ def start_jax() -> None:
         home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(home) / "sg4v_jax" / "jax"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def checkpoint_step(text: str | None) -> int | str | None:
+    """`--step`: a number, `best`, or None for the newest checkpoint.
+
+    Raises:
+      ConfigError: anything else.
+    """
+    if text in (None, "best"):
+        return text
+    if not text.isdecimal():
+        raise ConfigError(f"--step is {text!r}", mend="give a number or best")
+    return int(text)

@@ -71,7 +71,7 @@ class Engine:
         settings = load_settings(folder)
         replaced = dataclasses.replace(settings.inputs, **inputs)
         settings = dataclasses.replace(settings, inputs=replaced)
-        return cls(settings, load_params(folder, step=step), dtype=dtype)
+        return cls(settings, load_params(folder, step=step, dtype=dtype), dtype=dtype)
 
     def answer(
         self,

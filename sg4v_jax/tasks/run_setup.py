@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,7 +18,7 @@ from sg4v_jax import files
 from sg4v_jax.data.inputs import InputSpec
 from sg4v_jax.data.mixture import parts_of, read_mix
 from sg4v_jax.data.packing import Budget
-from sg4v_jax.data.rows import Rows, build_index
+from sg4v_jax.data.rows import Index, Rows, build_index
 from sg4v_jax.data.skips import SkipLog
 from sg4v_jax.errors import ConfigError
 from sg4v_jax.models.lora import LoRA, attach
@@ -28,6 +29,7 @@ from sg4v_jax.train.modes import mode_rules
 from sg4v_jax.weights.store import ModelSettings, anyres_of, load_settings
 
 SKIPPED = "skipped.jsonl"
+SAID = 5  # skipped records that are named on the console
 
 
 def model_config(config: ml_collections.ConfigDict) -> VideoLMConfig:
@@ -185,8 +187,7 @@ def _rows(
         budget=budget,
         seconds=data.decode_seconds,
     )
-    for where, reason in index.skipped:
-        console.print(f"skipped {where}: {reason}", style="yellow", markup=False)
+    _say_skipped(index, console=console)
     if index.truncated:
         console.print(f"{index.truncated} of {len(records)} records are cut to a row's length")
     return Rows(
@@ -199,6 +200,21 @@ def _rows(
         seconds=data.decode_seconds,
         **how,
     )
+
+
+def _say_skipped(index: Index, *, console: Console) -> None:
+    """The first few that cannot be used, and how many there are for each reason."""
+    for where, reason in index.skipped[:SAID]:
+        console.print(f"skipped {where}: {reason}", style="yellow", markup=False)
+    # The reason alone: what comes before it names the record or the file.
+    reasons = collections.Counter(r.split(": ")[-1] for _, r in index.skipped)
+    if len(index.skipped) > SAID:
+        counts = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common(SAID))
+        console.print(
+            f"{len(index.skipped)} records are left out: {counts}; all are in {SKIPPED}",
+            style="yellow",
+            markup=False,
+        )
 
 
 def total_steps(config: ml_collections.ConfigDict, rows: Rows) -> int:

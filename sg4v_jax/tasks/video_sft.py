@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -43,6 +44,7 @@ def train(config: ml_collections.ConfigDict, *, folder: str, console: Console) -
     shape = skeleton(run_setup.builder(settings))
     groups = optim.assign(list(shape.shapes), run_setup.rules(config))
     mesh = sharding.make_mesh(dict(config.run.mesh))
+    sharding.check_batch(config.data.batch_rows // config.data.accumulate, mesh=mesh)
     rows = run_setup.build_rows(config, settings, console=console)
     skips = run_setup.skip_log(config, rows, folder=folder)
     test_rows = run_setup.held_out_rows(config, settings, console=console)
@@ -76,6 +78,12 @@ class _Run:
         save_settings(self.folder, self.settings)
         best = Best(metric=c.run.best, mode=c.run.best_mode) if c.run.best else None
         checkpoints = Checkpoints(self.folder, keep=c.run.keep, best=best)
+        with contextlib.closing(checkpoints):
+            return self.run(rows, skips, test_rows, steps, optimizer, schedules, checkpoints)
+
+    def run(self, rows, skips, test_rows, steps, optimizer, schedules, checkpoints) -> loop.Outcome:
+        """Starts or resumes, and hands all to the loop."""
+        c = self.config
         current, data = self.start(optimizer, checkpoints)
         digest = rows.plan(0).digest()
         workdir.check_data(self.folder, data, plan=digest)
@@ -91,34 +99,36 @@ class _Run:
             groups=self.groups,
         )
         compiled = jax.jit(step, donate_argnums=0)
-        board = TensorBoard(self.folder, step=first) if c.run.tensorboard else None
-        log = MetricsLog(
-            files.path(self.folder) / "metrics.jsonl",
-            step=first,
-            also=[board.write] if board else [],
-        )
-        outcome = loop.run(
-            current,
-            step=lambda s, b: compiled(s, b, key),
-            batches=lambda start: self.batches(rows, start=start, stop=last, skips=skips),
-            data_state=lambda done: {"row": done * c.data.batch_rows, "plan": digest},
-            rates=lambda done: {name: float(rate(done)) for name, rate in schedules.items()},
-            checkpoints=checkpoints,
-            log=log,
-            settings=loop.LoopSettings(
-                steps=last,
-                log_every=c.run.log_every,
-                save_every=c.run.save_every,
-                nonfinite=c.run.nonfinite,
-            ),
-            console=self.console,
-            evaluations=self.evaluations(test_rows, loss),
-            records_of=lambda done: records_of(rows, done),
-        )
-        checkpoints.close()
-        if board:
-            board.close()
-        return outcome
+        with self.log(first) as log:
+            return loop.run(
+                current,
+                step=lambda s, b: compiled(s, b, key),
+                batches=lambda start: self.batches(rows, start=start, stop=last, skips=skips),
+                data_state=lambda done: {"row": done * c.data.batch_rows, "plan": digest},
+                rates=lambda done: {name: float(rate(done)) for name, rate in schedules.items()},
+                checkpoints=checkpoints,
+                log=log,
+                settings=loop.LoopSettings(
+                    steps=last,
+                    log_every=c.run.log_every,
+                    save_every=c.run.save_every,
+                    nonfinite=c.run.nonfinite,
+                ),
+                console=self.console,
+                evaluations=self.evaluations(test_rows, loss),
+                records_of=lambda done: records_of(rows, done),
+            )
+
+    @contextlib.contextmanager
+    def log(self, first: int) -> Iterator[MetricsLog]:
+        """`metrics.jsonl`, and TensorBoard where it is asked for, from step `first` on."""
+        board = TensorBoard(self.folder, step=first) if self.config.run.tensorboard else None
+        path = files.path(self.folder) / "metrics.jsonl"
+        try:
+            yield MetricsLog(path, step=first, also=[board.write] if board else [])
+        finally:
+            if board:
+                board.close()
 
     def loss(self) -> Loss:
         """The loss of the run's dtype, recomputation and chunks."""

@@ -85,7 +85,7 @@ def write(
     page.paragraph(verdict(results))
     page.facts({**facts, **_machine()})
     _accuracy(page, results)
-    rows = metrics.read(log) if log else []
+    rows = [row for row in metrics.read(log) if "loss" in row] if log else []
     if rows:
         _curves(page, rows)
     _examples(page, engine, results)
