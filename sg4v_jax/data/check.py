@@ -150,19 +150,24 @@ def as_json(reports: Sequence[PartReport]) -> dict[str, Any]:
 
 def as_table(reports: Sequence[PartReport]) -> RenderableType:
     """The reports for the terminal: a row a part, then what is wrong and how to mend it."""
-    columns = ("part", "records", "expected", "files", "missing", "broken", "licence", "source")
+    columns = ("part", "records", "expected", "files", "missing", "broken")
     table = Table(*columns, title="training data")
     notes: list[Text] = []
     for r in reports:
         numbers = (r.found, r.part.expected or "?", r.media, len(r.missing), len(r.broken))
-        cells = (r.part.name, *map(str, numbers), r.part.licence or "?", r.part.source or "?")
-        table.add_row(*map(Text, cells), style="" if r.complete else "red")
-        notes += [Text(f"{r.part.name}: {line}") for line in _remarks(r)]
+        table.add_row(*map(Text, (r.part.name, *map(str, numbers))), style=_style(r))
+        notes.append(Text(f"\n{r.part.name}: {r.part.file}", style=_style(r)))
+        notes += [Text(f"  {line}") for line in _remarks(r)]
     return Group(table, *notes)
 
 
+def _style(r: PartReport) -> str:
+    return "" if r.complete else "red"
+
+
 def _remarks(r: PartReport) -> list[str]:
-    lines = [r.problem] if r.problem else []
+    lines = [f"source: {r.part.source or '?'}", f"licence: {r.part.licence or '?'}"]
+    lines += [r.problem] if r.problem else []
     if r.annotations == "ok" and r.part.is_short(r.found):
         lines.append(f"{r.found} records, {r.part.expected} expected")
     if r.repeated:

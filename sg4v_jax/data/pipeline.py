@@ -81,14 +81,22 @@ def batches(
     per_step = rows.batch_rows // shard[1]
     if not workers:  # the threads share the rows of a batch
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * per_step)
-        return iter(data.to_iter_dataset(options).batch(per_step, batch_fn=stack))
+        return _closed(iter(data.to_iter_dataset(options).batch(per_step, batch_fn=stack)))
     # Grain deals items out to the workers, so that an item must be a whole batch here: dealt
     # single rows, two workers would batch rows 0 2 4 6 and 1 3 5 7.
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2)
     data = data.batch(per_step, batch_fn=stack).to_iter_dataset(options)
     if not flags.FLAGS.is_parsed():  # Grain reads its own flags, also where absl runs no main
         flags.FLAGS.mark_as_parsed()
-    return iter(data.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers)))
+    return _closed(iter(data.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))))
+
+
+def _closed(iterator: grain.DatasetIterator) -> Iterator[Read]:
+    """`iterator`, whose threads, worker processes and shared memory go when it is left."""
+    try:
+        yield from iterator
+    finally:
+        iterator.close()
 
 
 class _Stack:

@@ -147,7 +147,7 @@ class _Run:
     ) -> Iterator[Batch]:
         """Global device batches `start` .. `stop - 1`, checked; `skips` is told what went wrong."""
         c, accumulate = self.config, accumulate or self.config.data.accumulate
-        for batch, notes in batches(
+        reads = batches(
             rows,
             start=start,
             stop=stop,
@@ -155,17 +155,19 @@ class _Run:
             accumulate=accumulate,
             workers=c.run.workers,
             threads=c.run.threads,
-        ):
-            if skips is not None:
-                skips.add(notes)
-            layout.check(
-                batch,
-                patches=self.settings.inputs.anyres.patches,
-                separators=self.settings.config.separators,
-                vocab_size=self.settings.config.llm.vocab_size,
-            )
-            axis = 1 if accumulate > 1 else 0
-            yield sharding.to_global(batch, mesh=self.mesh, batch_axis=axis)
+        )
+        with contextlib.closing(reads):
+            for batch, notes in reads:
+                if skips is not None:
+                    skips.add(notes)
+                layout.check(
+                    batch,
+                    patches=self.settings.inputs.anyres.patches,
+                    separators=self.settings.config.separators,
+                    vocab_size=self.settings.config.llm.vocab_size,
+                )
+                axis = 1 if accumulate > 1 else 0
+                yield sharding.to_global(batch, mesh=self.mesh, batch_axis=axis)
 
     def evaluations(self, rows: Rows | None, loss: Loss) -> Sequence[Evaluation]:
         """What is measured every `eval.every` steps."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -103,14 +104,15 @@ def totals(lines: Iterable[Line], *, by: str) -> list[Total]:
 def show(lines: Iterable[Line], *, console: Console) -> None:
     """Prints one row a module and one a group."""
     lines = list(lines)
-    table = Table("", "parameters", "numbers", "trained", "parameter", "gradient", "slots")
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table("", "numbers", "trained", "weights", "gradients", "slots", box=SIMPLE)
+    for column in table.columns:
+        column.no_wrap = True
+        column.justify = "right" if column.header else "left"
     for by in ("module", "group"):
         rows = totals(lines, by=by)
         for row in rows[:-1] if by == "module" else rows:
             name = f"group {row.name}" if by == "group" and row.name != "all" else row.name
-            numbers = [f"{row.parameters}", _count(row.numbers), _count(row.trained_numbers)]
+            numbers = [_count(row.numbers), _count(row.trained_numbers)]
             table.add_row(name, *numbers, *map(_size, _three(row)))
         table.add_section()
     console.print(table)
