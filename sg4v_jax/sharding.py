@@ -143,8 +143,6 @@ def to_global(tree, *, mesh: Mesh, batch_axis: int = 0):
     """Per-process numpy arrays -> global `jax.Array`s split over the batch on `batch_axis`."""
     spec = PartitionSpec(*(None,) * batch_axis, RULES["batch"])
     sharding = NamedSharding(mesh, spec)
-    # A CPU device takes over the memory that it is given; a data worker's shared memory would then
-    # never be given back, and a long run would fill it.
-    taken_over = mesh.devices.flat[0].platform == "cpu"
-    own = np.array if taken_over else np.asarray
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, own(x)), tree)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree
+    )

@@ -63,11 +63,11 @@ def test_all_is_there_and_then_a_video_is_not(folder):
     os.truncate(cut, 100)
     quick = check(folder, "--quick")
     assert quick.returncode == 1, quick.stderr
-    assert f"captions: missing {gone}" in quick.stdout and ": broken" not in quick.stdout
-    assert "captions: next step: make it again" in quick.stdout
+    assert f"  missing {gone}" in quick.stdout and ": broken" not in quick.stdout
+    assert "  next step: make it again" in quick.stdout
     whole = check(folder)
     assert whole.returncode == 1
-    assert f"captions: broken {cut}" in whole.stdout and f"train: missing {gone}" in whole.stdout
+    assert f"  broken {cut}" in whole.stdout and f"  missing {gone}" in whole.stdout
 
 
 def test_bad_annotations_are_bad_input_and_missing_ones_are_not(folder):
@@ -78,7 +78,7 @@ def test_bad_annotations_are_bad_input_and_missing_ones_are_not(folder):
     (folder / "captions.jsonl").unlink()
     done = check(folder, "--quick")
     assert done.returncode == 1 and "captions.jsonl: no such file" in done.stdout
-    assert "captions: next step: make it again" in done.stdout
+    assert "  next step: make it again" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,8 @@ def test_missing_and_broken_files_are_named(copy):
     assert path == cut and cut in reason
     assert exit_code(reports) == 1 and not report.complete
     shown = printed(reports)
-    assert f"world: missing {gone}" in shown and f"world: broken {reason}" in shown
-    assert "world: next step: render it again" in shown
+    assert f"  missing {gone}" in shown and f"  broken {reason}" in shown
+    assert "  next step: render it again" in shown
     [quick] = check_mix([part_of(copy)], quick=True)
     assert quick.missing == (gone,) and not quick.broken
 
@@ -87,7 +87,7 @@ def test_missing_annotations_are_no_crash(tmp_path, folder):
     reports = check_mix([lost, part_of(folder)])
     assert [r.annotations for r in reports] == ["missing", "ok"]
     assert exit_code(reports) == 1
-    assert "lost: next step: ask the authors" in printed(reports)
+    assert "  next step: ask the authors" in printed(reports)
     assert f"{tmp_path / 'none.json'}: no such file" in reports[0].problem
 
 
@@ -103,7 +103,7 @@ def test_fewer_records_than_expected(folder):
     [report] = reports = check_mix([part_of(folder, expected=99, next_step="get the rest")])
     assert not report.complete and exit_code(reports) == 1
     shown = printed(reports)
-    assert f"world: {report.found} records, 99 expected" in shown and "get the rest" in shown
+    assert f"  {report.found} records, 99 expected" in shown and "get the rest" in shown
 
 
 def test_each_file_is_looked_into_once(folder, monkeypatch):
@@ -132,14 +132,14 @@ def test_repeated_ids_are_told(tmp_path):
     file.write_text('{"id": "x", "prompt": "Hi", "answer": "Ho"}\n' * 3)
     [report] = reports = check_mix([Part(name="p", file=str(file), format="jsonl")])
     assert report.repeated == 2 and report.complete
-    assert "p: 2 records repeat the id of an earlier one" in printed(reports)
+    assert "  2 records repeat the id of an earlier one" in printed(reports)
 
 
 def test_long_lists_are_cut_in_the_table_and_whole_in_the_json(copy):
     shutil.rmtree(copy / "videos")
     reports = check_mix([part_of(copy, expected=3000)])
     shown = printed(reports)
-    assert shown.count("world: missing ") == 5 and "world: and 1 more missing" in shown
+    assert shown.count("  missing ") == 5 and "  and 1 more missing" in shown
     value = json.loads(json.dumps(as_json(reports)))
     assert value["complete"] is False
     [part] = value["parts"]
