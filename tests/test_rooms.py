@@ -39,7 +39,18 @@ SAME_LEVEL = {
 }
 
 # Data workers and report writers start fast and fork safely because these never load jax.
-WITHOUT_JAX = ("errors", "files", "batch", "report", "video", "text", "world", "data")
+WITHOUT_JAX = (
+    "errors",
+    "files",
+    "batch",
+    "report",
+    "video",
+    "text",
+    "world",
+    "data",
+    "jobs",
+    "caption",
+)
 BUT_WITH_JAX = ("data.pipeline",)  # runs beside the training step, not in its workers
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax")
 

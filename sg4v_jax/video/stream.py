@@ -23,9 +23,13 @@ from sg4v_jax.video.limits import Deadline
 from sg4v_jax.video.source import MOST_PIXELS, Decoded, Source, VideoInfo
 
 # Below this many pixels in all, starting decoder threads costs more than they save.
-_ONE_THREAD_PIXELS = 30_000_000
+_ONE_THREAD_PIXELS = 300_000_000
 # A seek empties the decoder's pipeline; skipping fewer packets than this is not worth it.
 _SEEK_GAIN = 16
+
+
+class _FalseTimes(Exception):
+    """The times of the packets are not those at which the pictures are shown."""
 
 
 class _Picture(NamedTuple):
@@ -69,7 +73,10 @@ class StreamSource(Source):
             raise self._nothing_shown()
         self._times = sorted(shown) if self._trusts(shown) else None
         self._total = len(shown) + self._lost if self._times else None
-        self._seeks = self._times is not None
+        # Pictures that may be stored out of order, yet have times in order: those may be decoding
+        # times, which is seen when pictures come out. So all are decoded, in order.
+        self._doubts = bool(self._stream.codec_context.reorder_depth) and shown == self._times
+        self._seeks = self._times is not None and not self._doubts
         pixels = self._stream.width * self._stream.height * len(shown)
         self._one_thread = pixels < _ONE_THREAD_PIXELS
         self._set_threads()
@@ -78,9 +85,7 @@ class StreamSource(Source):
         """Whether the times of the packets, in file order, tell the order of the pictures."""
         if None in times or len(set(times)) < len(times):
             return False
-        # Pictures stored out of order, yet with times in order: those are decoding times.
-        mislabelled = self._stream.codec_context.reorder_depth and times == sorted(times)
-        return containers.has_true_times(self._container) and not mislabelled
+        return containers.has_true_times(self._container)
 
     @property
     def total(self) -> int:
@@ -116,13 +121,21 @@ class StreamSource(Source):
         return VideoInfo(width, height, self.total, self.fps, duration)
 
     def read(self, indices: Sequence[int]) -> Decoded:
+        try:
+            return self._read(indices)
+        except _FalseTimes:
+            self._times, self._doubts = None, False  # there are as many pictures as packets
+            return self._read(indices)
+
+    def _read(self, indices: Sequence[int]) -> Decoded:
         self.check_indices(indices)
         wanted = sorted(set(indices))
         select = self._select_by_time if self._times else self._select_by_count
         found: dict[int, np.ndarray] = {}
         decoded, sound = set(), set()
         picture = None
-        if self._times:
+        self._shown_for = None
+        if self._times and not self._doubts:
             self._shown_for = frozenset(self._times[i] for i in wanted if i < len(self._times))
         for index, selected, is_it in select(wanted):
             if selected is not picture:
@@ -197,6 +210,7 @@ class StreamSource(Source):
         sound up to the end. Where times number them, the next keyframe is sound again.
         """
         sound = numbered = True
+        latest = -math.inf
         for order, packet in enumerate(itertools.chain(packets, [None])):
             if packet is not None:
                 self._position = self._number.get(packet.pts, self._position)
@@ -210,6 +224,10 @@ class StreamSource(Source):
             if damaged:
                 sound, numbered = False, self._times is not None
             for frame in frames:
+                if self._doubts and frame.pts is not None:
+                    if frame.pts < latest:
+                        raise _FalseTimes
+                    latest = frame.pts
                 sound = (sound or frame.key_frame) and not frame.is_corrupt and numbered
                 yield _Picture(frame, sound)
 
