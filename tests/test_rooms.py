@@ -49,7 +49,6 @@ WITHOUT_JAX = (
     "world",
     "data",
     "jobs",
-    "caption",
 )
 BUT_WITH_JAX = ("data.pipeline",)  # runs beside the training step, not in its workers
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax")

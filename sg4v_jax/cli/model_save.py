@@ -24,9 +24,10 @@ def main(argv: list[str]) -> int:
 
     start_jax()
     from sg4v_jax.weights import store
+    from sg4v_jax.weights.load import load_model
 
-    params = store.load_params(_MODEL.value, step=checkpoint_step(_STEP.value))
-    settings = dataclasses.replace(store.load_settings(_MODEL.value), lora=None)  # merged
+    settings, params = load_model(_MODEL.value, step=checkpoint_step(_STEP.value))
+    settings = dataclasses.replace(settings, lora=None)  # merged
     store.save_settings(_OUT.value, settings)
     store.save_params(_OUT.value, params, dtype=_DTYPE.value)
     count = sum(p.size for p in params.values())

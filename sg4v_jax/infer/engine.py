@@ -15,10 +15,12 @@ from sg4v_jax.data import layout
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.errors import BudgetError
 from sg4v_jax.infer.generate import Sampling, decode, prefill, right_align
+from sg4v_jax.models import int8
 from sg4v_jax.models.params import skeleton
 from sg4v_jax.models.video_lm import VideoLM
 from sg4v_jax.text.chat import Turn, stop_ids
-from sg4v_jax.weights.store import ModelSettings, load_params, load_settings
+from sg4v_jax.weights.load import load_model
+from sg4v_jax.weights.store import ModelSettings
 
 PROMPT_STEP = 64  # prompt buckets are multiples of this
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -42,13 +44,15 @@ class Engine:
 
     Args:
       settings: model, inputs and tokenizer.
-      params: parameters by path.
+      params: parameters by path; of an int8 model as `models.int8.params` makes them.
       dtype: of activations and the cache.
     """
 
     def __init__(self, settings: ModelSettings, params, *, dtype: str = "float32"):
         self.settings = settings
-        shape = skeleton(lambda key: VideoLM(settings.config, key=key))
+        rounded = any(path.endswith("kernel_scale") for path in params)
+        plain = lambda key: VideoLM(settings.config, key=key)
+        shape = skeleton((lambda key: int8.attach(plain(key))) if rounded else plain)
         self._model, self._dtype = shape.build(params), jnp.dtype(dtype)
         self._stops = stop_ids(settings.tokenizer, settings.inputs.chat_template)
 
@@ -58,20 +62,31 @@ class Engine:
         folder: str | os.PathLike,
         *,
         dtype: str = "float32",
+        weights_dtype: str | None = None,
         step: int | str | None = None,
         **inputs: str | int,
     ) -> Engine:
-        """The model in `folder`.
+        """The model in `folder`: a model directory, a checkpoint, or a hub id (`weights.load`).
 
         Args:
+          dtype: of activations and the cache.
+          weights_dtype: of the weights: None as `dtype`, another float, or `int8` (matrices and
+            the vocabulary table in a byte a number, the rest in `dtype`).
           step: of a working directory: a number, "best", or None for the newest.
           inputs: fields of `InputSpec` (`visual`, `sampling`, `longest_side` ...) that replace
             the model's own.
         """
-        settings = load_settings(folder)
+        # Weights in int8 are rounded from the stored numbers, once.
+        rounded = weights_dtype == "int8"
+        settings, flat = load_model(
+            folder, step=step, dtype=None if rounded else weights_dtype or dtype
+        )
         replaced = dataclasses.replace(settings.inputs, **inputs)
         settings = dataclasses.replace(settings, inputs=replaced)
-        return cls(settings, load_params(folder, step=step, dtype=dtype), dtype=dtype)
+        if rounded:
+            build = lambda key: VideoLM(settings.config, key=key)
+            flat = int8.params(flat, jax.eval_shape(build, jax.random.key(0)), dtype=dtype)
+        return cls(settings, flat, dtype=dtype)
 
     def answer(
         self,

@@ -55,11 +55,14 @@ class Linear(nnx.Module):
         self.contracted = len(inputs)
         # The names are declared as data, so that a module can be adapted after it is built.
         self.lora_a, self.lora_b = nnx.data(None), nnx.data(None)  # [*I,r], [r,*O]
+        self.kernel_scale = nnx.data(None)  # f32[*O] of an int8 kernel (`int8.py`)
         self.scaling, self.dropout = 1.0, 0.0
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
         """[...,*I] -> [...,*O]; `key` draws the LoRA branch's dropout, None for inference."""
         y = _contract(x, self.kernel[...], axes=self.contracted)
+        if self.kernel_scale is not None:
+            y = (y.astype(jnp.float32) * self.kernel_scale[...]).astype(x.dtype)
         if self.lora_a is not None:
             low = _contract(
                 dropout(x, rate=self.dropout, key=key), self.lora_a[...], axes=self.contracted

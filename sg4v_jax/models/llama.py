@@ -127,20 +127,34 @@ class Llama(nnx.Module):
                 (c.hidden_size,), (c.vocab_size,), axes=("embed", "vocab"), bias=False, key=keys[2]
             )
         )
+        self.embed_scale = nnx.data(None)  # f32[V] of an int8 table (`int8.py`)
         self.config = c
 
     def embed(self, tokens: jax.Array, *, dtype: jnp.dtype) -> jax.Array:
         """i32[B,S] -> [B,S,D]."""
-        return self.embed_tokens[...][tokens].astype(dtype)
+        rows = self.embed_tokens[...][tokens]
+        if self.embed_scale is not None:
+            rows = rows.astype(jnp.float32) * self.embed_scale[...][tokens][..., None]
+        return rows.astype(dtype)
 
     def head(self) -> jax.Array:
         """The vocabulary projection, [D,V]."""
-        return self.embed_tokens[...].T if self.lm_head is None else self.lm_head.kernel[...]
+        matrix, scale = self._head()
+        return matrix if scale is None else matrix * scale
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """[...,D] -> f32[...,V]."""
-        head = self.head().astype(hidden.dtype)
-        return jnp.matmul(hidden, head, preferred_element_type=jnp.float32)
+        matrix, scale = self._head()
+        matrix = matrix.astype(hidden.dtype)
+        logits = jnp.matmul(hidden, matrix, preferred_element_type=jnp.float32)
+        return logits if scale is None else logits * scale
+
+    def _head(self) -> tuple[jax.Array, jax.Array | None]:
+        """The projection as it is stored, and the scales [V] of one in int8."""
+        tied = self.lm_head is None
+        matrix = self.embed_tokens[...].T if tied else self.lm_head.kernel[...]
+        scale = self.embed_scale if tied else self.lm_head.kernel_scale
+        return matrix, None if scale is None else scale[...]
 
     def __call__(
         self,

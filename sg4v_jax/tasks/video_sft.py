@@ -29,7 +29,8 @@ from sg4v_jax.train.losses import next_token_loss
 from sg4v_jax.train.metrics import MetricsLog
 from sg4v_jax.train.step import Loss, make_step
 from sg4v_jax.train.tensorboard import TensorBoard
-from sg4v_jax.weights.store import ModelSettings, load_params, save_settings
+from sg4v_jax.weights.load import load_model
+from sg4v_jax.weights.store import ModelSettings, save_settings
 
 
 def train(config: ml_collections.ConfigDict, *, folder: str, console: Console) -> loop.Outcome:
@@ -209,7 +210,7 @@ class _Run:
         if not c.init:
             fresh = jax.jit(lambda k: create(flatten(build(k))), out_shardings=placed)
             return fresh(key), {}
-        flat = load_params(c.init, shardings=placed.params())
+        _, flat = load_model(c.init, shardings=placed.params())
         if self.settings.lora is not None:  # the compiler leaves out what is not returned
             flat |= jax.jit(lambda k: split(flatten(build(k)))[1])(key)
         self.shape.build(flat)  # says what does not fit

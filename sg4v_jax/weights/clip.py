@@ -1,5 +1,6 @@
 """Names of CLIP's vision tower in Hugging Face checkpoints (`CLIPVisionModel`).
 
+What other towers have more or less is optional, by the same names; `dinov2.py` translates its own.
 Legend as in `table.py`. Checkpoints on the hub and transformers up to version 4 put
 `vision_model.` before every name; transformers 5 drops it in memory.
 """
@@ -19,6 +20,17 @@ from sg4v_jax.weights.table import (
 
 HUB = "vision_model."
 TRANSFORMERS_5 = ""
+
+# What a full CLIP model has beside its vision tower, and nothing here uses.
+OTHER_HALF = Table(
+    {},
+    ignored=(
+        "text_model.{any}",
+        "text_projection.weight",
+        "visual_projection.weight",
+        "logit_scale",
+    ),
+)
 
 
 def table(*, prefix: str, at: str = "") -> Table:
@@ -47,6 +59,15 @@ def table(*, prefix: str, at: str = "") -> Table:
         **_norm(f"{torch}layer_norm1", f"{ours}layer_norm1"),
         **_norm(f"{torch}layer_norm2", f"{ours}layer_norm2"),
     }
+    more = {
+        f"{prefix}embeddings.patch_embedding.bias": (
+            f"{at}embeddings.patch_embedding.bias",
+            VECTOR,
+        ),
+        f"{torch}layer_scale1": (f"{ours}layer_scale1", VECTOR),
+        f"{torch}layer_scale2": (f"{ours}layer_scale2", VECTOR),
+    }
+    less = (f"{prefix}embeddings.class_embedding", *_norm(f"{prefix}pre_layrnorm", ""))
     for name in ("q_proj", "k_proj", "v_proj"):
         entries[f"{torch}self_attn.{name}.weight"] = (
             f"{ours}self_attn.{name}.kernel",
@@ -61,10 +82,12 @@ def table(*, prefix: str, at: str = "") -> Table:
         entries[f"{torch}{name}.weight"] = (f"{ours}{name}.kernel", kernel)
         entries[f"{torch}{name}.bias"] = (f"{ours}{name}.bias", VECTOR)
     return Table(
-        entries,
+        entries | more,
         continues={ours: f"{at}tail."},
-        # A buffer of 0..P that transformers up to 4.30 saved with the weights.
-        ignored=(f"{prefix}embeddings.position_ids",),
+        # A buffer of 0..P that transformers up to 4.30 saved with the weights, and what only
+        # DINOv2's pre-training reads.
+        ignored=(f"{prefix}embeddings.position_ids", f"{prefix}embeddings.mask_token"),
+        optional=(*more, *less),
     )
 
 

@@ -3,6 +3,7 @@
 model.json       the model's dataclasses and how it is shown its input
 tokenizer.json
 params.safetensors   parameters by path (a shipped or exported model), or
+params/              the same as an Orbax checkpoint (an imported model, `orbax_params.py`), or
 checkpoints/         the training checkpoints of a working directory (`checkpoint_files.py`)
 """
 
@@ -27,7 +28,7 @@ from sg4v_jax.models.lora import LoRA, is_lora, merge
 from sg4v_jax.models.video_lm import VideoLMConfig
 from sg4v_jax.text.tokenizer import Tokenizer
 from sg4v_jax.video.anyres import AnyRes
-from sg4v_jax.weights import checkpoint_files, safetensors_io
+from sg4v_jax.weights import checkpoint_files, orbax_params, safetensors_io
 
 FORMAT = 1
 SETTINGS, PARAMS = "model.json", "params.safetensors"
@@ -136,7 +137,7 @@ def load_params(
     how = dict(step=step, dtype_of=dtype_of, sharding_of=sharding_of)
     flat = checkpoint_files.read_params(folder, **how)
     if flat is None:
-        flat = _read_file(folder, **how)
+        flat = (_read_imported if orbax_params.is_there(folder) else _read_file)(folder, **how)
     if lora is None:
         return flat
     # One matrix at a time, so that old and new are not held together.
@@ -154,6 +155,18 @@ def save_params(folder: str | os.PathLike, params: dict[str, jax.Array], *, dtyp
     safetensors_io.write(files.path(folder) / PARAMS, tensors)
 
 
+def _read_imported(folder, *, step, dtype_of, sharding_of) -> dict[str, jax.Array]:
+    _refuse_step(step, where=folder, what=f"was imported, {orbax_params.FOLDER}/")
+    return orbax_params.load(folder, dtype_of=dtype_of, sharding_of=sharding_of)
+
+
+def _refuse_step(step: int | str | None, *, where: str | os.PathLike, what: str) -> None:
+    if step is not None:
+        raise CheckpointError(
+            f"{where}: step {step!r} of a model that {what}", mend="leave the step out"
+        )
+
+
 def _read_file(folder, *, step, dtype_of, sharding_of) -> dict[str, jax.Array]:
     file = files.path(folder) / PARAMS
     if not file.exists():
@@ -161,11 +174,7 @@ def _read_file(folder, *, step, dtype_of, sharding_of) -> dict[str, jax.Array]:
             f"{folder}: no weights (neither {PARAMS} nor a checkpoint)",
             mend="train first, or name a folder that has weights",
         )
-    if step is not None:
-        raise CheckpointError(
-            f"{folder}: step {step!r} of a model that is one file, {PARAMS}",
-            mend="leave the step out",
-        )
+    _refuse_step(step, where=folder, what=f"is one file, {PARAMS}")
     tensors = safetensors_io.read(file)
     return {
         path: _placed(value.astype(dtype_of(path, value.dtype)), sharding=sharding_of(path))

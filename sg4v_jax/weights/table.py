@@ -19,6 +19,7 @@ import numpy as np
 
 from sg4v_jax.errors import CheckpointError
 from sg4v_jax.models.params import Skeleton
+from sg4v_jax.weights.tensors import FLOATS
 
 Problem = tuple[str, str]  # (what is wrong, with {} for the name; the name)
 _LAYER = re.compile(r"\.(\d+)\.")
@@ -76,13 +77,16 @@ class Table:
       entries: torch name -> (parameter path, transform); `{i}` is the layer in a stack.
       continues: prefix of our stack -> prefix of the stack that holds the layers after it.
       copies: torch name -> the name whose tensor it repeats; may be absent, must be equal.
-      ignored: torch names that carry no weight (buffers); may be absent; `{i}` is any layer.
+      ignored: torch names that the model does not have (buffers, other towers); may be absent;
+        `{i}` is any layer, `{any}` any text.
+      optional: those of `entries` that only some models of the kind have.
     """
 
     entries: Mapping[str, tuple[str, Transform]]
     continues: Mapping[str, str] = dataclasses.field(default_factory=dict)
     copies: Mapping[str, str] = dataclasses.field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
 
 def join(*tables: Table) -> Table:
@@ -92,6 +96,7 @@ def join(*tables: Table) -> Table:
         continues={k: v for t in tables for k, v in t.continues.items()},
         copies={k: v for t in tables for k, v in t.copies.items()},
         ignored=tuple(name for t in tables for name in t.ignored),
+        optional=tuple(name for t in tables for name in t.optional),
     )
 
 
@@ -101,9 +106,18 @@ def torch_shapes(table: Table, skeleton: Skeleton) -> dict[str, tuple[int, ...]]
     Raises:
       CheckpointError: the table and the model do not cover each other.
     """
+    return {name: place.torch_shape for name, place in table_places(table, skeleton).items()}
+
+
+def table_places(table: Table, skeleton: Skeleton) -> dict[str, Place]:
+    """Where every torch tensor of this layout lies in the model.
+
+    Raises:
+      CheckpointError: the table and the model do not cover each other.
+    """
     places, problems = _places(table, skeleton)
-    _raise(problems, where="weight table", mend="give the table the model's own config")
-    return {name: place.torch_shape for name, place in places.items()}
+    raise_all(problems, where="weight table", mend="give the table the model's own config")
+    return places
 
 
 def to_ours(
@@ -125,21 +139,35 @@ def to_ours(
     Raises:
       CheckpointError: all missing, unexpected and mis-shaped names and unequal copies together.
     """
+    places = checked_places(tensors, table, skeleton, where=where)
+    flat = {path: np.empty(spec.shape, spec.dtype) for path, spec in skeleton.shapes.items()}
+    for name, place in places.items():
+        target = flat[place.path] if place.layer is None else flat[place.path][place.layer]
+        target[...] = place.transform.to_ours(np.asarray(tensors[name]), shape=target.shape)
+    return flat
+
+
+def checked_places(
+    tensors: Mapping[str, np.ndarray], table: Table, skeleton: Skeleton, *, where: str
+) -> dict[str, Place]:
+    """`table_places`, once `tensors` are known to be just those; see `to_ours`."""
     places, problems = _places(table, skeleton)
     expected = {name: place.torch_shape for name, place in places.items()}
     problems += _misfits(tensors, expected, allowed=(*table.copies, *table.ignored))
+    problems += [
+        (f"{{}} has dtype {dtype}, not one of {', '.join(map(str, FLOATS))}", name)
+        for name, dtype in getattr(tensors, "dtypes", {}).items()
+        if name in expected and dtype not in FLOATS
+    ]
     if not problems:
         problems = [
             (f"{{}} differs from {original}, of which this model has only one", copy)
             for copy, original in table.copies.items()
             if copy in tensors and not np.array_equal(tensors[copy], tensors[original])
         ]
-    _raise(problems, where=where, mend="use the config and layout that the weights were saved with")
-    flat = {path: np.empty(spec.shape, spec.dtype) for path, spec in skeleton.shapes.items()}
-    for name, place in places.items():
-        target = flat[place.path] if place.layer is None else flat[place.path][place.layer]
-        target[...] = place.transform.to_ours(np.asarray(tensors[name]), shape=target.shape)
-    return flat
+    mend = "use the config and layout that the weights were saved with"
+    raise_all(problems, where=where, mend=mend)
+    return places
 
 
 def to_torch(
@@ -156,7 +184,7 @@ def to_torch(
     places, problems = _places(table, skeleton)
     expected = {path: tuple(spec.shape) for path, spec in skeleton.shapes.items()}
     problems += _misfits(flat, expected)
-    _raise(problems, where=where, mend="use the config that the parameters were made with")
+    raise_all(problems, where=where, mend="use the config that the parameters were made with")
     arrays = {path: np.asarray(x) for path, x in flat.items()}
     tensors = {}
     for name, place in places.items():
@@ -167,7 +195,7 @@ def to_torch(
     return tensors
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where one torch tensor lies: a whole parameter, or one layer of a stack."""
 
     path: str
@@ -176,22 +204,23 @@ class _Place(NamedTuple):
     torch_shape: tuple[int, ...]
 
 
-def _places(table: Table, skeleton: Skeleton) -> tuple[dict[str, _Place], list[Problem]]:
+def _places(table: Table, skeleton: Skeleton) -> tuple[dict[str, Place], list[Problem]]:
     places, problems = {}, []
     for name, (path, transform) in table.entries.items():
         if path not in skeleton.shapes:
-            problems.append(("the model has no parameter {}", path))
+            if name not in table.optional:
+                problems.append(("the model has no parameter {}", path))
         elif "{i}" in name:
             places |= _stack_places(name, path, transform, table=table, skeleton=skeleton)
         else:
             shape = transform.torch_shape(skeleton.shapes[path].shape)
-            places[name] = _Place(path, None, transform, shape)
+            places[name] = Place(path, None, transform, shape)
     covered = {place.path for place in places.values()}
     problems += [("the table has no name for {}", p) for p in skeleton.shapes if p not in covered]
     return places, problems
 
 
-def _stack_places(name, path, transform, *, table, skeleton) -> dict[str, _Place]:
+def _stack_places(name, path, transform, *, table, skeleton) -> dict[str, Place]:
     """The places of one name pattern: all layers of a stack, then those of the next one."""
     paths = [path] + [
         path.replace(stack, following, 1)
@@ -206,8 +235,20 @@ def _stack_places(name, path, transform, *, table, skeleton) -> dict[str, _Place
     ]
     shape = transform.torch_shape(skeleton.shapes[path].shape[1:])
     return {
-        name.format(i=i): _Place(p, layer, transform, shape) for i, (p, layer) in enumerate(layers)
+        name.format(i=i): Place(p, layer, transform, shape) for i, (p, layer) in enumerate(layers)
     }
+
+
+def ignored(table: Table, names: Iterable[str]) -> list[str]:
+    """Those of `names` that the table lists as of no use."""
+    pattern = _pattern(table.ignored)
+    return [name for name in names if pattern.fullmatch(name)]
+
+
+def _pattern(names: Sequence[str]) -> re.Pattern:
+    """Names with `{i}` and `{any}` as one regular expression; of no names, one that never fits."""
+    parts = [re.escape(n).replace(r"\{i\}", r"\d+").replace(r"\{any\}", ".+") for n in names]
+    return re.compile("|".join(parts) or r"(?!)")
 
 
 def _misfits(
@@ -219,8 +260,7 @@ def _misfits(
     """What is missing, unexpected (and not among the patterns `allowed`) or of another shape."""
     known = getattr(arrays, "shapes", None)  # a lazy mapping knows them without reading
     shapes = {n: np.shape(x) for n, x in arrays.items()} if known is None else known
-    patterns = [re.escape(a).replace(r"\{i\}", r"\d+") for a in allowed]
-    optional = re.compile("|".join(patterns) or r"(?!)")
+    optional = _pattern(allowed)
     problems = [("missing {}", n) for n in expected if n not in shapes]
     problems += [
         ("unexpected {}", n) for n in shapes if n not in expected and not optional.fullmatch(n)
@@ -232,7 +272,9 @@ def _misfits(
     ]
 
 
-def _raise(problems: Sequence[Problem], *, where: str, mend: str) -> None:
+def raise_all(problems: Sequence[Problem], *, where: str, mend: str) -> None:
+    """One `CheckpointError` for all `problems`, the layers of a stack in one line; none if none."""
+    """One `CheckpointError` for all `problems`, the layers of a stack in one line; none if none."""
     if not problems:
         return
     # A wrong config touches every layer: one line for all layers keeps the message readable.

@@ -119,7 +119,11 @@ def test_folders_that_are_no_model(tiny, trained, tmp_path):
     (tmp_path / "weightless").mkdir()
     for name in ("model.json", "tokenizer.json"):
         shutil.copy(trained / name, tmp_path / "weightless")
-    said = {"empty": "no model.json", "missing": "no model.json", "weightless": "no weights"}
+    said = {
+        "empty": "no model.json",
+        "missing": "no such file or folder",
+        "weightless": "no weights",
+    }
     chat = ["chat", f"--video={tiny.video}", "--query=x"]
     refuse_each(
         tiny,

@@ -19,14 +19,6 @@ from sg4v_jax.text.tokenizer import train_byte_bpe
 from sg4v_jax.weights import assemble, export_model, store
 from sg4v_jax.weights.views import params_from
 
-# The command line, with these verbs whether or not `cli/main.py` lists them yet.
-PROGRAM = """
-import sys
-from sg4v_jax.cli import main
-for verb in ("import", "export", "inspect", "verify", "random"):
-    main.VERBS.setdefault(f"convert {verb}", (f"convert_{verb}", ""))
-sys.exit(main.run(sys.argv[1:]))
-"""
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -37,7 +29,7 @@ def environment() -> dict[str, str]:
 def convert(*words) -> subprocess.CompletedProcess:
     """`sg4v convert WORDS` in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, "convert", *map(str, words)],
+        [sys.executable, "-m", "sg4v_jax", "convert", *map(str, words)],
         check=False,
         env=environment() | {"COLUMNS": "200"},
         capture_output=True,

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from sg4v_jax.errors import CheckpointError, StorageError, UnsafePathError
 from sg4v_jax.weights import safetensors_io
+from sg4v_jax.weights import tensors as tensors_module
 
 
 def sample() -> dict[str, np.ndarray]:
@@ -150,12 +151,12 @@ class RemotePath(type(pathlib.PurePosixPath())):
 def test_remote_files_are_copied_for_the_life_of_the_mapping(tmp_path, monkeypatch):
     folder = tmp_path / "temporary"
     folder.mkdir()
-    monkeypatch.setattr(safetensors_io.tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(tensors_module.tempfile, "tempdir", str(folder))
     remote = RemotePath("x.safetensors")
     remote.source = tmp_path / "x.safetensors"
     tensors = sample()
     safetensors_io.write(remote.source, tensors)
-    read = safetensors_io.Tensors([remote])
+    read = tensors_module.Tensors([remote], reader=safetensors_io.open_file)
     assert len(list(folder.rglob("x.safetensors"))) == 1
     assert_same(read, tensors)
     del read
