@@ -164,7 +164,10 @@ def test_without_network_the_message_says_what_to_place_where(tmp_path, offline)
 def test_an_unknown_revision_or_repository_is_named(checkpoints, tmp_path):
     with serving({COMMIT: checkpoints("llava")}) as server:
         said = ask(server, tmp_path, revision="c" * 40)
-        assert f"error: org/model at revision {'c' * 40} is no folder here and cannot be fetched" in said
+        assert (
+            f"error: org/model at revision {'c' * 40} is no folder here and cannot be fetched"
+            in said
+        )
 
 
 @pytest.mark.parametrize(
