@@ -168,6 +168,7 @@ def merged(adapter: Adapter, base: Source) -> Source:
         name=str(adapter.folder),
         tensors=_Merged(base.tensors, adapter, over, matrices=matrices),
         config=base.config | read_optional(adapter.folder / "config.json"),
+        preprocessor=base.preprocessor | read_optional(adapter.folder / "preprocessor_config.json"),
     )
 
 

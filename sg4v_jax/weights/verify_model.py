@@ -9,7 +9,7 @@ import numpy as np
 
 from sg4v_jax.errors import CheckpointError
 from sg4v_jax.weights import video_lm
-from sg4v_jax.weights.assemble import Request, as_source, model, whole_source
+from sg4v_jax.weights.assemble import Request, as_source, merged, model, whole_source
 from sg4v_jax.weights.source import Source, is_model_directory, local_folder
 from sg4v_jax.weights.table import ignored
 
@@ -79,7 +79,7 @@ def compare(
 
 def _opened(request: Request) -> Source:
     if is_model_directory(local_folder(request.source, revision=request.revision)):
-        return as_source(model(request), layout="llava", name=request.source)
+        return as_source(merged(model(request)), layout="llava", name=request.source)
     return whole_source(request)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -158,3 +159,41 @@ def test_an_interrupted_export_never_looks_whole(checkpoint, tmp_path, signals):
     done = convert("export", f"--model={checkpoint}", f"--out={out}", "--layout=llava")
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_training_by_low_rank_branches_becomes_an_adapter_and_comes_back(tmp_path):
+    """Base and trained model are this package's own; the adapter is peft's."""
+    from sg4v_jax.models.lora import LoRA
+    from sg4v_jax.models.params import skeleton
+    from sg4v_jax.models.video_lm import PRESETS
+    from sg4v_jax.tasks.run_setup import builder
+    from sg4v_jax.weights import hf_settings
+
+    config, rng = PRESETS["sg4v-test"](), np.random.default_rng(1)
+    tokenizer = train_byte_bpe(["what moves in the video"], vocab_size=280, adds_bos=True)
+    lora = LoRA(rank=2, alpha=4.0, dropout=0.0, targets=("llm",))
+    settings = store.ModelSettings(config, hf_settings.input_spec(config, {}), tokenizer, lora)
+    shapes = skeleton(builder(settings)).shapes
+    flat = {p: rng.standard_normal(s.shape, np.float32) for p, s in shapes.items()}
+    plain = {p: v for p, v in flat.items() if ".lora_" not in p}
+    for name, tensors, branch in (("base", plain, None), ("trained", flat, lora)):
+        store.save_settings(tmp_path / name, dataclasses.replace(settings, lora=branch))
+        save_file(tensors, tmp_path / name / "params.safetensors")
+
+    adapter = tmp_path / "adapter"
+    base = tmp_path / "base"
+    done = convert(
+        "export", f"--model={tmp_path / 'trained'}", f"--out={adapter}", f"--adapter={base}"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (adapter / "adapter_config.json").exists() and (adapter / "vision_tower").is_dir()
+    shown = convert("inspect", f"--source={adapter}")
+    assert "rank 2, alpha 4" in shown.stdout and "adapter, not merged" in shown.stdout
+
+    back = tmp_path / "back"
+    done = convert("import", f"--source={adapter}", f"--out={back}")  # it names its base
+    assert done.returncode == 0, done.stderr
+    same = convert("verify", f"--a={back}", f"--b={tmp_path / 'trained'}")
+    assert same.returncode == 0 and ", 0 differ" in same.stdout, same.stdout
+    other = convert("verify", f"--a={back}", f"--b={base}")
+    assert other.returncode == 1 and ", 14 differ" in other.stdout, other.stdout
