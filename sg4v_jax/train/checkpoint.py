@@ -136,7 +136,7 @@ class Checkpoints:
             self._orbax.wait()
         except Exception as e:
             raise self._failed(e) from e
-        self._writing, self._quiet.on = None, False
+        self._writing, self._quiet.on = None, self._quiet.stays
 
     def log(self, step: int) -> dict[str, Any]:
         """What was given as `log` when `step` was saved; empty where there is no such step."""
@@ -217,7 +217,7 @@ class Checkpoints:
 
     def _failed(self, error: Exception) -> StorageError:
         """Forgets the failed save, and says what is left."""
-        step, self._writing = self._writing, None
+        step, self._writing, self._quiet.stays = self._writing, None, True
         self._orbax.reload()
         left = max(self._steps(), default=None)
         usable = "none was saved yet" if left is None else f"step {left} is still usable"
@@ -247,7 +247,7 @@ class _Quiet(logging.Filter):
 
     def __init__(self):
         super().__init__()
-        self.on, self._hook = False, sys.unraisablehook
+        self.on, self.stays, self._hook = False, False, sys.unraisablehook
         logging.getLogger("absl").addFilter(self)
         sys.unraisablehook = self._unraisable
 
@@ -259,6 +259,9 @@ class _Quiet(logging.Filter):
             self._hook(unraisable)
 
     def end(self) -> None:
+        """Lets Orbax speak again, but for the threads of a save that failed."""
+        if self.stays:
+            return
         logging.getLogger("absl").removeFilter(self)
         if sys.unraisablehook == self._unraisable:
             sys.unraisablehook = self._hook
