@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import pathlib
+import threading
 from typing import Any
 
 from etils import epath
@@ -34,7 +35,7 @@ def write_atomic(name: str | os.PathLike, content: bytes | str) -> None:
       StorageError: the disk is full or the folder cannot be written; `name` is unchanged.
     """
     target = path(name)
-    temporary = target.parent / f"{target.name}.tmp-{os.getpid()}"
+    temporary = target.parent / f"{target.name}.tmp-{os.getpid()}-{threading.get_ident()}"
     data = content.encode() if isinstance(content, str) else content
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

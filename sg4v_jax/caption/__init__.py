@@ -9,4 +9,13 @@ rows.py               the row that a captioned clip becomes
 captioners.py         `CaptionRequest`, the `Captioner` protocol, `open_captioner`
 world_captioner.py    the world's oracle: sees only its request, errs at set rates
 openai_captioner.py   any OpenAI-compatible HTTP endpoint
+local_captioner.py    a model on this machine's devices (loads jax)
+
+videos.py             folders and lists of videos as items of a job
+frames.py             frames with their times, at most 1024 pixels long; frame_times.py: the times
+embedders.py          pictures as vectors, and thresholds; tower_embedder.py: a tower (loads jax)
+keyframing.py         `sg4v caption keyframes`; keyframe_index.py: the files that it writes
+shot_recall.py        how many of a video's shots have a key frame
+run.py                `sg4v caption run`; run_items.py: its items in each mode
+job.py                a verb's job from items to one file of rows
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -28,13 +29,50 @@ class CaptionRequest:
         return tuple(image.shape for image in self.images)
 
 
+class Answer(str):
+    """A text with what it cost: a captioner that knows answers with these instead of plain str.
+
+    Attributes:
+      prompt_tokens, completion_tokens: None where not known.
+      truncated: whether the token limit cut it off.
+    """
+
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    truncated: bool
+
+    def __new__(
+        cls,
+        text: str,
+        *,
+        prompt_tokens: int | None = None,
+        completion_tokens: int | None = None,
+        truncated: bool = False,
+    ):
+        self = super().__new__(cls, text)
+        self.prompt_tokens, self.completion_tokens = prompt_tokens, completion_tokens
+        self.truncated = truncated
+        return self
+
+
 class Captioner(Protocol):
-    """Answers requests. `name` tells model and settings, for the rows that it makes."""
+    """Answers requests. `name` tells model and settings, for the rows that it makes.
+
+    May have `weights_hash`, `decode` (settings of decoding) and `notice` (a warning to users).
+    """
 
     name: str
 
     def describe(self, requests: Sequence[CaptionRequest]) -> Sequence[str]:
         """One text for each request, in order."""
+
+
+# Loaded when asked for: each stands on this module, and `local` loads jax.
+_KINDS = {
+    "world": ("world_captioner", "WorldCaptioner"),
+    "openai": ("openai_captioner", "OpenAICaptioner"),
+    "local": ("local_captioner", "LocalCaptioner"),
+}
 
 
 def open_captioner(spec: str, **options: Any) -> Captioner:
@@ -43,6 +81,7 @@ def open_captioner(spec: str, **options: Any) -> Captioner:
         world:                             the world's oracle without errors
         world:omit=0.1,false=0.05,shuffle=0.2,seed=3
         openai:http://localhost:8000/v1,MODEL
+        local:MODEL                        a model directory, checkpoint or hub id
 
     Args:
       spec: the kind, a colon, and what that kind wants.
@@ -51,15 +90,13 @@ def open_captioner(spec: str, **options: Any) -> Captioner:
     Raises:
       ConfigError: unknown kind or settings.
     """
-    # Imported here because each stands on this module.
-    from sg4v_jax.caption.openai_captioner import OpenAICaptioner
-    from sg4v_jax.caption.world_captioner import WorldCaptioner
-
-    kinds = {"world": WorldCaptioner.parse, "openai": OpenAICaptioner.parse}
     kind, _, rest = spec.partition(":")
-    if kind not in kinds:
+    if kind not in _KINDS:
         raise ConfigError(
             f"captioner {spec!r}: unknown kind {kind!r}",
-            mend=f"use one of {', '.join(f'{k}:' for k in kinds)}",
+            mend=f"use one of {', '.join(f'{k}:' for k in _KINDS)}",
         )
-    return kinds[kind](rest, **options)
+    module, name = _KINDS[kind]
+    return getattr(importlib.import_module(f"sg4v_jax.caption.{module}"), name).parse(
+        rest, **options
+    )

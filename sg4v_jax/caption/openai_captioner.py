@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 
 from sg4v_jax import files
-from sg4v_jax.caption.captioners import CaptionRequest
+from sg4v_jax.caption.captioners import Answer, CaptionRequest
 from sg4v_jax.errors import ConfigError, RecordError
 
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -102,7 +102,8 @@ class OpenAICaptioner:
         self.url = self.url.rstrip("/")
         self.key = self.key or os.environ.get(KEY_VARIABLE)
         self._lock = threading.Lock()
-        self._memory: dict[str, str] = {}
+        self._memory: dict[str, Answer] = {}
+        self._under_way: dict[str, futures.Future] = {}
         self._opener = urllib.request.build_opener(_NoRedirects)
 
     @classmethod
@@ -110,6 +111,11 @@ class OpenAICaptioner:
         """From "URL,MODEL"."""
         url, _, model = text.partition(",")
         return cls(url, model, **options)
+
+    @property
+    def decode(self) -> dict[str, Any]:
+        """What requests say about decoding."""
+        return dict(self.settings)
 
     @property
     def name(self) -> str:
@@ -136,6 +142,28 @@ class OpenAICaptioner:
         return [texts[self._hash(request)] for request in requests]
 
     def _answer(self, key: str, request: CaptionRequest) -> str:
+        """Asks, unless another thread is asking the same: then its answer is this one's too."""
+        with self._lock:
+            other = self._under_way.get(key)
+            if other is None:
+                mine = self._under_way[key] = futures.Future()
+        if other is not None:
+            text = other.result()
+            with self._lock:
+                self.usage.cached += 1
+            return text
+        try:
+            text = self._answer_alone(key, request)
+        except BaseException as e:
+            mine.set_exception(e)
+            raise
+        finally:
+            with self._lock:
+                del self._under_way[key]
+        mine.set_result(text)
+        return text
+
+    def _answer_alone(self, key: str, request: CaptionRequest) -> str:
         if (text := self._cached(key)) is not None:
             with self._lock:
                 self.usage.cached += 1
@@ -172,7 +200,7 @@ class OpenAICaptioner:
             # Timeouts, resets, a body cut short, and what is not JSON.
             raise _PassingError(self._clean(f"{type(e).__name__}: {e}")) from None
 
-    def _read(self, value: Any) -> str:
+    def _read(self, value: Any) -> Answer:
         try:
             choice = value["choices"][0]
             text = choice["message"]["content"]
@@ -181,11 +209,17 @@ class OpenAICaptioner:
         if not isinstance(text, str) or not text.strip():
             raise _PassingError("an empty completion")
         spent = value.get("usage") or {}
+        answer = Answer(
+            text,
+            prompt_tokens=spent.get("prompt_tokens"),
+            completion_tokens=spent.get("completion_tokens"),
+            truncated=choice.get("finish_reason") == "length",
+        )
         with self._lock:
-            self.usage.prompt_tokens += spent.get("prompt_tokens") or 0
-            self.usage.completion_tokens += spent.get("completion_tokens") or 0
-            self.usage.truncated += choice.get("finish_reason") == "length"
-        return text
+            self.usage.prompt_tokens += answer.prompt_tokens or 0
+            self.usage.completion_tokens += answer.completion_tokens or 0
+            self.usage.truncated += answer.truncated
+        return answer
 
     def _refusal(self, e: urllib.error.HTTPError, where: str) -> Exception:
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -243,15 +277,16 @@ class OpenAICaptioner:
         if self.cache is None:
             return self._memory.get(key)
         try:
-            return files.read_json(self._file(key))["text"]
+            kept = files.read_json(self._file(key))
+            return Answer(kept.pop("text"), **kept)
         except (RecordError, KeyError, TypeError, UnicodeDecodeError):
             return None  # not there, or damaged: asked again
 
-    def _keep(self, key: str, text: str) -> None:
+    def _keep(self, key: str, answer: Answer) -> None:
         if self.cache is None:
-            self._memory[key] = text
+            self._memory[key] = answer
         else:
-            files.write_json(self._file(key), {"model": self.model, "text": text})
+            files.write_json(self._file(key), {"text": answer} | vars(answer))
 
     def _file(self, key: str) -> str:
         return str(files.path(self.cache) / key[:2] / f"{key}.json")

@@ -3,8 +3,9 @@
 id                    the item's id in its job
 clip_id               sha256 of source and frame range, 16 hex digits: the same clip anywhere
 source                the video's name, relative to the data root
-first_frame, last_frame, start, end, fps     the range, in frames and seconds
-keyframe_times        seconds, rising
+first_frame, last_frame, start, end, fps     the range, in frames and seconds; None, and an empty
+                      clip_id, where there is no video or it could not be read
+keyframe_times        seconds from `start`, rising
 caption_short, caption_detailed, diff_captions
 mode, preset, captioner, weights_hash, prompt_hash, decode
 prompt_tokens, completion_tokens, truncated  None where the captioner does not tell
@@ -64,9 +65,10 @@ class Origin:
 
 def caption_row(
     name: str,
-    clip: Clip,
+    clip: Clip | None,
     origin: Origin,
     *,
+    source: str = "",
     result: VideoCaption | None = None,
     short: str = "",
     error: str | None = None,
@@ -76,8 +78,9 @@ def caption_row(
 
     Args:
       name: the item's id.
-      clip: what was captioned.
+      clip: what was captioned, if it is known.
       origin: by what.
+      source: the video's name, where there is no `clip`.
       result: the captions, unless there is an `error`.
       short: a one-sentence caption, if there is one.
       error: what went wrong.
@@ -91,13 +94,13 @@ def caption_row(
     known = tokens or {}
     return {
         "id": name,
-        "clip_id": clip.id,
-        "source": clip.source,
-        "first_frame": clip.first,
-        "last_frame": clip.last,
-        "start": clip.first / clip.fps,
-        "end": (clip.last + 1) / clip.fps,
-        "fps": clip.fps,
+        "clip_id": clip.id if clip else "",
+        "source": clip.source if clip else source,
+        "first_frame": clip.first if clip else None,
+        "last_frame": clip.last if clip else None,
+        "start": clip.first / clip.fps if clip else None,
+        "end": (clip.last + 1) / clip.fps if clip else None,
+        "fps": clip.fps if clip else None,
         "keyframe_times": list(result.times) if result else [],
         "caption_short": short,
         "caption_detailed": result.caption if result else "",

@@ -16,10 +16,10 @@ import collections
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 
-from sg4v_jax.caption.captioners import Captioner, CaptionRequest
+from sg4v_jax.caption.captioners import Answer, Captioner, CaptionRequest
 from sg4v_jax.caption.sliding import Program, VideoCaption
 from sg4v_jax.errors import ConfigError, RecordError
 from sg4v_jax.jobs.items import FATAL
@@ -29,11 +29,15 @@ _IN_FLIGHT = 3  # batches: one running, two ready, so that a slow batch on the h
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a program ended: `caption`, or the `error` that ended it."""
+    """How a program ended: `caption`, or the `error` that ended it.
+
+    `tokens` are the sums over its answers, as far as the captioner tells (`captioners.Answer`).
+    """
 
     id: str
     caption: VideoCaption | None = None
     error: Exception | None = None
+    tokens: Mapping[str, int | bool] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -63,6 +67,7 @@ class Wavefront:
         self._programs = iter(programs)
         self._buckets: dict[tuple, collections.deque[_Ticket]] = {}
         self._outcomes: list[Outcome] = []
+        self._tokens: dict[str, dict[str, int | bool]] = {}
         self._numbers = itertools.count()
         self._live = 0
 
@@ -83,6 +88,8 @@ class Wavefront:
 
     def answer(self, ticket: _Ticket, text: str | Exception) -> None:
         """Sends the text on, or raises the exception in the program."""
+        if isinstance(text, Answer):
+            self._count(ticket.id, text)
         self._step(ticket.id, ticket.program, text)
 
     def take_outcomes(self) -> list[Outcome]:
@@ -111,9 +118,17 @@ class Wavefront:
             ticket = _Ticket(next(self._numbers), name, program, request)
             self._buckets.setdefault(request.bucket, collections.deque()).append(ticket)
 
+    def _count(self, name: str, answer: Answer) -> None:
+        spent = self._tokens.setdefault(name, {"truncated": False})
+        spent["truncated"] |= answer.truncated
+        for kind in ("prompt_tokens", "completion_tokens"):
+            if (number := getattr(answer, kind)) is not None:
+                spent[kind] = spent.get(kind, 0) + number
+
     def _end(self, outcome: Outcome) -> None:
         self._live -= 1
-        self._outcomes.append(outcome)
+        tokens = self._tokens.pop(outcome.id, {})
+        self._outcomes.append(dataclasses.replace(outcome, tokens=tokens))
 
 
 def run_wavefront(
