@@ -12,7 +12,7 @@ openai_captioner.py   any OpenAI-compatible HTTP endpoint
 local_captioner.py    a model on this machine's devices (loads jax)
 
 videos.py             folders and lists of videos as items of a job
-frames.py             frames with their times, at most 1024 pixels long; frame_times.py: the times
+frames.py             frames with their times, at most 1024 pixels long
 embedders.py          pictures as vectors, and thresholds; tower_embedder.py: a tower (loads jax)
 keyframing.py         `sg4v caption keyframes`; keyframe_index.py: the files that it writes
 shot_recall.py        how many of a video's shots have a key frame

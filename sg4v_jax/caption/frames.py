@@ -10,10 +10,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
-from sg4v_jax.caption.frame_times import at_interval, frame_times
 from sg4v_jax.errors import VideoError
 from sg4v_jax.video import keyframes
 from sg4v_jax.video.decode import TIME_LIMIT, open_source
+from sg4v_jax.video.frame_times import at_interval, frame_times
 from sg4v_jax.video.limits import Deadline, run_within
 from sg4v_jax.video.sampling import run_indices
 from sg4v_jax.video.source import Source

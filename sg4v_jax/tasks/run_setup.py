@@ -66,8 +66,10 @@ def model_settings(config: ml_collections.ConfigDict) -> ModelSettings:
     Raises:
       ConfigError: the tokenizer has more ids than the model has embeddings, or there is none.
     """
-    model, data = model_config(config), config.data
-    if not data.tokenizer and not config.model.init:
+    data = config.data
+    init = load_model_settings(config.model.init) if config.model.init else None
+    model = init.config if init else model_config(config)
+    if not data.tokenizer and init is None:
         raise ConfigError("a new model needs a tokenizer", mend="set data.tokenizer, or model.init")
     inputs = InputSpec(
         anyres=anyres_of(model),
@@ -81,11 +83,7 @@ def model_settings(config: ml_collections.ConfigDict) -> ModelSettings:
         double_bos=data.double_bos,
     )
     source = data.tokenizer or config.model.init
-    tokenizer = (
-        Tokenizer.from_file(data.tokenizer)
-        if data.tokenizer
-        else load_model_settings(config.model.init).tokenizer
-    )
+    tokenizer = Tokenizer.from_file(data.tokenizer) if data.tokenizer else init.tokenizer
     if tokenizer.vocab_size > model.llm.vocab_size:
         raise ConfigError(
             f"{source}: {tokenizer.vocab_size} token ids, the model embeds {model.llm.vocab_size}",

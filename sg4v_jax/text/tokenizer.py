@@ -159,11 +159,6 @@ class Tokenizer:
         return frozenset(i for i, token in added.items() if token.special)
 
     @functools.cached_property
-    def eos_ids(self) -> frozenset[int]:
-        """Llama 3's ids that end an answer; `templates.stop_ids` knows those of all templates."""
-        return frozenset({self.id_of(END_OF_TEXT), self.eot_id})
-
-    @functools.cached_property
     def pad_id(self) -> int:
         """Id of the pad token, or of the end of text where the file has no pad."""
         return self._first_id(_PAD_NAMES, or_else=END_OF_TEXT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sg4v_jax import files
@@ -71,12 +71,6 @@ def check_data(folder: str | os.PathLike, data: Mapping[str, Any], *, plan: str)
             f"{folder}: its checkpoint counts rows of plan {data['plan']}, the data gives {plan}",
             mend="bring the annotation files back as they were, or start in another --workdir",
         )
-
-
-def record_skipped(folder: str | os.PathLike, skipped: Sequence[tuple[str, str]]) -> None:
-    """Writes `skipped.jsonl`: each record that cannot be used, and why."""
-    lines = [json.dumps({"record": where, "reason": reason}) for where, reason in skipped]
-    files.write_atomic(files.path(folder) / "skipped.jsonl", "".join(x + "\n" for x in lines))
 
 
 def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:

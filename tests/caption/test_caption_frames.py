@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from sg4v_jax.caption import frames as reading
-from sg4v_jax.caption.frame_times import at_interval
 from sg4v_jax.errors import VideoError
 from sg4v_jax.video.encode import write_mp4
+from sg4v_jax.video.frame_times import at_interval
 from sg4v_jax.video.keyframes import candidates
 from sg4v_jax.video.sampling import run_indices
 

@@ -12,7 +12,7 @@ from sg4v_jax.errors import BudgetError, CheckpointError, RecordError
 from sg4v_jax.infer import engine as engine_module
 from sg4v_jax.infer.engine import Engine, Request
 from sg4v_jax.infer.generate import Sampling
-from sg4v_jax.text.chat import Turn
+from sg4v_jax.text.chat import Turn, stop_ids
 from sg4v_jax.text.tokenizer import END_OF_TEXT, EOT
 from sg4v_jax.weights.store import save_params, save_settings
 
@@ -23,7 +23,9 @@ NEW = 6
 def expected(slow, requests, settings) -> list[str]:
     """What whole rows without a cache say."""
     said = [slow.greedy(r, NEW) for r in requests]
-    assert not any(settings.tokenizer.eos_ids & set(tokens) for tokens in said)
+    assert not any(
+        stop_ids(settings.tokenizer, settings.inputs.chat_template) & set(tokens) for tokens in said
+    )
     texts = [settings.tokenizer.decode(tokens).strip() for tokens in said]
     assert len(set(texts)) == len(texts)
     return texts

@@ -234,7 +234,8 @@ def test_plain_drops(chatml_tokenizer):
 def test_stop_ids(chatml_tokenizer):
     t = chatml_tokenizer
     assert chat.stop_ids(t, CHATML) == {t.id_of("<|im_end|>"), t.id_of("<|endoftext|>")}
-    assert chat.stop_ids(t, TEMPLATES["llava_llama_3"]) == t.eos_ids
+    ends = {t.id_of("<|end_of_text|>"), t.eot_id}
+    assert chat.stop_ids(t, TEMPLATES["llava_llama_3"]) == ends
     line_end = set(t.encode("\n", special=False))
     ends = {t.id_of("<|end_of_text|>"), t.id_of("<|endoftext|>")}
     assert chat.stop_ids(t, PLAIN) == ends | line_end

@@ -64,7 +64,6 @@ def test_cut_pattern_of_llama_3(trained):
 
 
 def test_ids_by_name(trained):
-    assert trained.eos_ids == {trained.id_of("<|end_of_text|>"), trained.id_of("<|eot_id|>")}
     assert trained.pad_id == trained.id_of("<|pad|>")
     text = "<|begin_of_text|><|start_header_id|>a<|end_header_id|>"
     ids = trained.encode(text, special=False)
@@ -123,8 +122,8 @@ def test_missing_control_token_is_named(tmp_path):
     loaded = tokenizer_lib.Tokenizer.from_file(tmp_path / "t.json")
     with pytest.raises(CheckpointError, match=r"t\.json.*<\|begin_of_text\|>"):
         _ = loaded.bos_id
-    with pytest.raises(CheckpointError, match=r"<\|end_of_text\|>"):
-        _ = loaded.eos_ids
+    with pytest.raises(CheckpointError, match=r"<\|eot_id\|>"):
+        _ = loaded.eot_id
 
 
 def test_a_folder_is_read_by_its_file(trained, tmp_path):

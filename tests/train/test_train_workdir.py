@@ -66,11 +66,3 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path):
     workdir.check_data(tmp_path, {"row": 4, "plan": "same"}, plan="same")
     with pytest.raises(WorkdirError, match="rows of plan old, the data gives new"):
         workdir.check_data(tmp_path, {"row": 4, "plan": "old"}, plan="new")
-
-
-def test_skipped_records_are_listed(tmp_path):
-    workdir.record_skipped(tmp_path, [("a.json: record 'x'", "no frames")])
-    line = json.loads((tmp_path / "skipped.jsonl").read_text())
-    assert line == {"record": "a.json: record 'x'", "reason": "no frames"}
-    workdir.record_skipped(tmp_path, [])
-    assert (tmp_path / "skipped.jsonl").read_text() == ""

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from sg4v_jax.models.clip import normalise
-from sg4v_jax.text.chat import Turn
+from sg4v_jax.text.chat import Turn, stop_ids
 from sg4v_jax.video import anyres
 from sg4v_jax.weights import export_model, hf_files
 
@@ -95,7 +95,7 @@ def test_several_turns_render_as_ours(processor, random_model):
 def test_generation_ends_where_ours_does(folder, random_model):
     config = transformers.GenerationConfig.from_pretrained(folder)
     settings = random_model().settings
-    assert set(config.eos_token_id) == set(settings.tokenizer.eos_ids)
+    assert set(config.eos_token_id) == stop_ids(settings.tokenizer, settings.inputs.chat_template)
     assert not config.do_sample
 
 
