@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import sg4v_jax
 
-_PACKAGES = ("numpy", "pillow", "av", "grain", "jax", "decord2")
+_PACKAGES = ("numpy", "pillow", "av", "grain", "jax", "decord2", "numba")
 
 
 def describe(packages: Sequence[str] = _PACKAGES) -> dict:

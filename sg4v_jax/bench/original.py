@@ -70,6 +70,13 @@ def lay_out(frames: np.ndarray, *, band: int) -> Image.Image:
     return Image.fromarray(np.concatenate(lines[1:], axis=0)).convert("RGB")
 
 
+def scale_to(
+    picture: Image.Image, size: tuple[int, int], kind: Image.Resampling = Image.Resampling.BICUBIC
+) -> Image.Image:
+    """`picture.resize(size, kind)` of every Pillow before 13: along the rows, then the columns."""
+    return picture.resize((size[0], picture.height), kind).resize(size, kind)
+
+
 def cap(grid: Image.Image, *, longest_side: int) -> Image.Image:
     """A picture with a longer side scaled down to that, bilinear; 0 is no cap."""
     longest = max(grid.size)
@@ -77,7 +84,7 @@ def cap(grid: Image.Image, *, longest_side: int) -> Image.Image:
         return grid
     scale = longest_side / longest
     size = (int(grid.width * scale), int(grid.height * scale))
-    return grid.resize(size, Image.Resampling.BILINEAR)
+    return scale_to(grid, size, Image.Resampling.BILINEAR)
 
 
 def cut(grid: Image.Image, *, side: int, pinpoints: Sequence[tuple[int, int]]) -> list[Image.Image]:
@@ -97,8 +104,8 @@ def cut(grid: Image.Image, *, side: int, pinpoints: Sequence[tuple[int, int]]) -
         fitted = (min(math.ceil(width * (h / height)), w), h)
     canvas = Image.new("RGB", best, (0, 0, 0))
     corner = ((w - fitted[0]) // 2, (h - fitted[1]) // 2)
-    canvas.paste(grid.resize(fitted), corner)  # Pillow's default is bicubic
-    tiles = [grid.resize((side, side))]
+    canvas.paste(scale_to(grid, fitted), corner)
+    tiles = [scale_to(grid, (side, side))]
     for top in range(0, h, side):
         for left in range(0, w, side):
             tiles.append(canvas.crop((left, top, left + side, top + side)))

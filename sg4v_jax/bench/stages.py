@@ -19,6 +19,7 @@ from sg4v_jax.bench import original
 from sg4v_jax.data import inputs, layout
 from sg4v_jax.data.inputs import InputSpec
 from sg4v_jax.data.rows import Rows
+from sg4v_jax.video import anyres, resample
 from sg4v_jax.video.stream import StreamSource
 
 OTHER = "rest"
@@ -30,7 +31,8 @@ OURS = (
     (inputs, "sample_frames", "decode"),
     (inputs, "make_grid", "grid"),
     (inputs, "make_tiles", "tiles"),
-    (Image.Image, "resize", ": resize"),
+    (anyres, "resize_each", ": resize"),
+    (resample.Canvas, "resize", ": resize"),
     (InputSpec, "record_sequence", "text, layout"),
     (layout, "place", "place in row"),
 )

@@ -14,11 +14,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from sg4v_jax.errors import ConfigError, VideoError
-
-_BICUBIC = Image.Resampling.BICUBIC
+from sg4v_jax.video.resample import resize_each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,16 +153,16 @@ def make_tiles(image: np.ndarray, spec: AnyRes) -> np.ndarray:
     Raises:
       VideoError: `image` is not u8[H,W,3].
     """
-    picture = _picture(image)
+    _check_picture(image)
     height, width = image.shape[:2]
     w, h = select_pinpoint((width, height), spec.pinpoints)
-    fitted = picture.resize(_fit_inside((width, height), (w, h)), _BICUBIC)
-    left, top = (w - fitted.width) // 2, (h - fitted.height) // 2
+    inside, side = _fit_inside((width, height), (w, h)), spec.side
+    fitted, overview = resize_each(image, [inside, (side, side)], kind="bicubic")
+    left, top = (w - inside[0]) // 2, (h - inside[1]) // 2
     canvas = np.zeros((h, w, 3), np.uint8)
-    canvas[top : top + fitted.height, left : left + fitted.width] = np.asarray(fitted)
-    side = spec.side
+    canvas[top : top + inside[1], left : left + inside[0]] = fitted
     tiles = canvas.reshape(h // side, side, w // side, side, 3).swapaxes(1, 2)
-    return np.concatenate([_squash(picture, side=side), tiles.reshape(-1, side, side, 3)])
+    return np.concatenate([overview[None], tiles.reshape(-1, side, side, 3)])
 
 
 def overview_tile(image: np.ndarray, spec: AnyRes) -> np.ndarray:
@@ -173,20 +171,16 @@ def overview_tile(image: np.ndarray, spec: AnyRes) -> np.ndarray:
     Raises:
       VideoError: `image` is not u8[H,W,3].
     """
-    return _squash(_picture(image), side=spec.side).copy()
+    _check_picture(image)
+    return resize_each(image, [(spec.side, spec.side)], kind="bicubic")[0][None].copy()
 
 
-def _picture(image: np.ndarray) -> Image.Image:
+def _check_picture(image: np.ndarray) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise VideoError(
             f"cannot tile an array {image.dtype}{list(image.shape)}",
             mend="give an RGB picture uint8[height, width, 3]",
         )
-    return Image.fromarray(image)
-
-
-def _squash(picture: Image.Image, *, side: int) -> np.ndarray:
-    return np.asarray(picture.resize((side, side), _BICUBIC))[None]
 
 
 def _fit_inside(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:

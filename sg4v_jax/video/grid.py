@@ -10,9 +10,9 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from sg4v_jax.errors import EmptyVideoError, VideoError
+from sg4v_jax.video import resample
 
 _WHITE = 255
 _MOST_KEPT_PIXELS = 40_000_000  # 160 MB a thread: grids of 1920x1080 frames, not of 4K
@@ -74,11 +74,11 @@ def make_grid(
         return picture
     canvas = _canvas(whole, layout=(width, height, n, band))
     for frame, corner in zip(frames, corners, strict=True):
-        canvas.paste(Image.fromarray(frame), corner)
-    return np.array(canvas.resize(size, Image.Resampling.BILINEAR))
+        canvas.paste(frame, corner)
+    return canvas.resize(size, kind="bilinear")
 
 
-def _canvas(size: tuple[int, int], *, layout: tuple[int, ...]) -> Image.Image:
+def _canvas(size: tuple[int, int], *, layout: tuple[int, ...]) -> resample.Canvas:
     """A white picture, or this thread's last one if frames lay in the same places there.
 
     The grid of 832x480 frames takes 29 MB; getting so much memory anew from the system for every
@@ -86,7 +86,7 @@ def _canvas(size: tuple[int, int], *, layout: tuple[int, ...]) -> Image.Image:
     """
     if getattr(_kept, "layout", None) == layout:
         return _kept.canvas
-    canvas = Image.new("RGB", size, (_WHITE,) * 3)
+    canvas = resample.Canvas(size, fill=_WHITE)
     if size[0] * size[1] <= _MOST_KEPT_PIXELS:
         _kept.layout, _kept.canvas = layout, canvas
     return canvas
