@@ -5,5 +5,6 @@ render.py     scene -> u8 frames
 captions.py   scene -> short, detailed and static captions
 questions.py  scene -> questions with answers, temporal ones free of single-frame shortcuts
 parse.py      text -> which option, which events (reads answers and captions back)
+aspects/      the larger world of the caption-quality study
 dataset.py    many scenes -> a folder of mp4 files, truth, captions, questions, training records
 """

@@ -60,12 +60,12 @@ def draw(picture: np.ndarray, obj: ObjectState) -> None:
     right, bottom = min(right + 1, canvas), min(bottom + 1, canvas)
     dx = np.arange(left, right)[None, :] + 0.5 - obj.x
     dy = np.arange(top, bottom)[:, None] + 0.5 - obj.y
-    cover = np.clip(0.5 - _distance(obj.shape, dx, dy, obj.radius), 0, 1)[..., None]
+    cover = np.clip(0.5 - distance(obj.shape, dx, dy, obj.radius), 0, 1)[..., None]
     patch = picture[top:bottom, left:right]
     patch[:] = np.rint(patch * (1 - cover) + np.array(RGB[obj.colour]) * cover)
 
 
-def _distance(shape: str, dx: np.ndarray, dy: np.ndarray, r: float) -> np.ndarray:
+def distance(shape: str, dx: np.ndarray, dy: np.ndarray, r: float) -> np.ndarray:
     """Signed distance to the outline, in pixels. Every shape fits the square [-r, r] x [-r, r]."""
     if shape == "circle":
         return np.hypot(dx, dy) - r
