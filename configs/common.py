@@ -15,7 +15,8 @@ def base() -> ml_collections.ConfigDict:
             init="",  # a model directory to start from, instead of random weights
             dtype="bfloat16",  # of activations and matmuls
             frozen_dtype="",  # of frozen parameters; as they come if empty. Trained ones are f32
-            remat="full",  # none | dots | full
+            attention="auto",  # auto | xla | splash | cudnn
+            remat="full",  # none | dots | projections | offload | full
             # Low-rank adapters: rank 0 is none; targets are patterns of matrix paths, or names of
             # models.lora.TARGETS. How much of each part trains is set by optim.parts.
             lora=dict(rank=0, alpha=0.0, dropout=0.0, targets=("llm",)),

@@ -7,6 +7,7 @@ Mesh axes: `data` (replicas), `fsdp` (sharded weights and batch), `tensor` (head
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -27,8 +28,12 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "heads": ("tensor",),
     "kv_heads": ("tensor",),
     "ffn": ("tensor",),
-    "vocab": ("tensor",),
+    # The vocabulary (128257 rows) divides by nothing, so the width of its two matrices is split;
+    # the loss turns that into parts of the vocabulary when it needs them.
+    "vocab": (),
+    "table": ("fsdp", "tensor"),
     "vision_embed": ("fsdp",),
+    "norm": (),  # a few kilobytes: cheaper whole than gathered twice a layer
     "lora_rank": (),
     "layers": (),
     "none": (),
@@ -97,6 +102,73 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
         return x
     spec = spec_for(axes, shape=x.shape, mesh=mesh)
     return jax.lax.with_sharding_constraint(x, spec)
+
+
+def gathered(x: jax.Array, *axes: str | None, over: Sequence[str] = ("fsdp",)) -> jax.Array:
+    """Parameter `x` as a product wants it: whole along the mesh axes `over`.
+
+    Its gradient is laid out as the parameter is, so that each device keeps only its own part of the
+    sum. (Left to itself, the transpose of a gather asks for the full gradient on every device.)
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or all(mesh.shape[a] == 1 for a in over):
+        return x
+    stored = spec_for(axes, shape=x.shape, mesh=mesh)
+    whole = PartitionSpec(*(_without(part, over) for part in stored))
+    return x if whole == stored else _gather(x, stored, whole)
+
+
+def axes_of(part) -> tuple[str, ...]:
+    """The mesh axes of one entry of a `PartitionSpec`: None, a name, or several."""
+    return part if isinstance(part, tuple) else (part,) if part else ()
+
+
+def _without(part, over: Sequence[str]):
+    kept = tuple(a for a in axes_of(part) if a not in over)
+    return kept if len(kept) > 1 else kept[0] if kept else None
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _gather(x, stored, whole):
+    # Said twice: so what is sent is `x` in its own (half) precision, not what it was cast from.
+    x = jax.lax.with_sharding_constraint(x, stored)
+    return jax.lax.with_sharding_constraint(x, whole)
+
+
+_gather.defvjp(
+    lambda x, stored, whole: (_gather(x, stored, whole), None),
+    lambda stored, whole, _, g: (jax.lax.with_sharding_constraint(g, stored),),
+)
+
+
+def platform() -> str:
+    """Where the step will run: of the mesh in use, which may be compiled for from another machine.
+
+    "cpu", "tpu", or "cuda" / "gpu"; the default backend's without a mesh.
+    """
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None else device.platform
+
+
+# What a TPU calls itself -> its generation.
+GENERATIONS = {
+    "TPU v4": "v4",
+    "TPU v5 lite": "v5e",
+    "TPU v5e": "v5e",
+    "TPU v5": "v5p",
+    "TPU v5p": "v5p",
+    "TPU v6 lite": "v6e",
+    "TPU v6e": "v6e",
+    "TPU7x": "v7x",
+}
+
+
+def generation() -> str | None:
+    """The TPU generation of the mesh in use: "v5p"; its device's name if unknown; None off TPU."""
+    if platform() != "tpu":
+        return None
+    device = jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
+    return GENERATIONS.get(device.device_kind, device.device_kind)
 
 
 def batch_shard(mesh: Mesh) -> tuple[int, int]:

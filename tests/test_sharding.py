@@ -51,7 +51,7 @@ def test_a_mesh_that_cannot_be_is_refused(shape, message):
         (("embed", "kv_heads", "none"), (16, 1, 8), ("fsdp", None, None)),  # replicated kv heads
         (("embed",), (6,), (None,)),  # 4 does not divide 6
         (("embed", "embed"), (8, 8), ("fsdp", None)),  # a mesh axis is used once
-        ((None, "vocab"), (3, 320), (None, "tensor")),
+        (("vocab", "table"), (321, 16), (None, ("fsdp", "tensor"))),
         (("tiles", None), (8, 5), (("fsdp", "tensor"), None)),
         (("tiles", None), (12, 5), ("fsdp", None)),  # 12 / 4 = 3, which tensor does not divide
     ],

@@ -23,6 +23,8 @@ from flax import nnx
 from sg4v_jax.models.attention import attention
 from sg4v_jax.models.layers import (
     ACTIVATIONS,
+    INTO_HEADS,
+    OUT_OF_HEADS,
     LayerNorm,
     Linear,
     residual_std,
@@ -142,22 +144,28 @@ class SelfAttention(nnx.Module):
         d, n = config.hidden_size, config.num_attention_heads
         keys = jax.random.split(key, 4)
         project = lambda k: Linear(
-            (d,), (n, d // n), axes=("vision_embed", "heads", "none"), bias=True, key=k
+            (d,),
+            (n, d // n),
+            axes=("vision_embed", "none", "none"),
+            bias=True,
+            key=k,
+            spec=INTO_HEADS,
         )
         self.q_proj, self.k_proj, self.v_proj = project(keys[0]), project(keys[1]), project(keys[2])
         self.out_proj = Linear(
             (n, d // n),
             (d,),
-            axes=("heads", "none", "vision_embed"),
+            axes=("none", "none", "vision_embed"),
             bias=True,
             key=keys[3],
             std=residual_std(d, layers=config.num_hidden_layers),
+            spec=OUT_OF_HEADS,
         )
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
         q_key, k_key, v_key, out_key = split_key(key, 4)
         q, k, v = self.q_proj(x, key=q_key), self.k_proj(x, key=k_key), self.v_proj(x, key=v_key)
-        return self.out_proj(attention(q, k, v, causal=False), key=out_key)
+        return self.out_proj(attention(q, k, v, causal=False, rows="tiles"), key=out_key)
 
 
 class MLP(nnx.Module):
@@ -165,9 +173,11 @@ class MLP(nnx.Module):
 
     def __init__(self, config: CLIPConfig, *, key: jax.Array):
         d, f, keys = config.hidden_size, config.intermediate_size, jax.random.split(key)
-        self.fc1 = Linear((d,), (f,), axes=("vision_embed", "ffn"), bias=True, key=keys[0])
+        self.fc1 = Linear((d,), (f,), axes=("vision_embed", "none"), bias=True, key=keys[0])
         std = residual_std(f, layers=config.num_hidden_layers)
-        self.fc2 = Linear((f,), (d,), axes=("ffn", "vision_embed"), bias=True, key=keys[1], std=std)
+        self.fc2 = Linear(
+            (f,), (d,), axes=("none", "vision_embed"), bias=True, key=keys[1], std=std
+        )
         self.act = config.hidden_act
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
@@ -180,7 +190,7 @@ class Block(nnx.Module):
 
     def __init__(self, config: CLIPConfig, *, key: jax.Array):
         keys = jax.random.split(key)
-        norm = lambda: LayerNorm(config.hidden_size, eps=config.layer_norm_eps, axis="vision_embed")
+        norm = lambda: LayerNorm(config.hidden_size, eps=config.layer_norm_eps, axis="norm")
         self.layer_norm1, self.layer_norm2 = norm(), norm()
         self.self_attn = SelfAttention(config, key=keys[0])
         self.mlp = MLP(config, key=keys[1])
@@ -208,7 +218,7 @@ class VisionTower(nnx.Module):
 
     def __init__(self, config: CLIPConfig, *, key: jax.Array):
         keys = jax.random.split(key, 3)
-        norm = lambda: LayerNorm(config.hidden_size, eps=config.layer_norm_eps, axis="vision_embed")
+        norm = lambda: LayerNorm(config.hidden_size, eps=config.layer_norm_eps, axis="norm")
         build = lambda k: Block(config, key=k)
         self.embeddings = Embeddings(config, key=keys[0])
         self.pre_layrnorm = norm() if config.pre_norm else None

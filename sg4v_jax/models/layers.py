@@ -21,6 +21,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from sg4v_jax.sharding import gathered
+
+# `Linear`s of attention: heads stand before positions, as the kernels want them.
+INTO_HEADS, OUT_OF_HEADS = "bsd,dnh->bnsh", "bnsh,nhd->bsd"
+
 
 class Linear(nnx.Module):
     """`y = x W + b` over the last axes of `x`; computes in the dtype of `x`.
@@ -32,6 +37,8 @@ class Linear(nnx.Module):
       inputs: sizes of the contracted axes; `outputs`: sizes of the new axes. Attention uses
         `inputs=(D,), outputs=(N, H)`, so that heads are an axis that can be sharded.
       axes: a logical name for each of `inputs + outputs`.
+      spec: an einsum of `x` and the kernel for other places of the axes than [...,*I] -> [...,*O]:
+        "bsd,dnh->bnsh" puts heads before positions, where attention wants them.
     """
 
     def __init__(
@@ -43,6 +50,7 @@ class Linear(nnx.Module):
         bias: bool,
         key: jax.Array,
         std: float | None = None,
+        spec: str | None = None,
     ):
         std = 1 / math.sqrt(math.prod(inputs)) if std is None else std
         shape = (*inputs, *outputs)
@@ -52,7 +60,7 @@ class Linear(nnx.Module):
             if bias
             else None
         )
-        self.contracted = len(inputs)
+        self.contracted, self.spec = len(inputs), spec
         # The names are declared as data, so that a module can be adapted after it is built.
         self.lora_a, self.lora_b = nnx.data(None), nnx.data(None)  # [*I,r], [r,*O]
         self.kernel_scale = nnx.data(None)  # f32[*O] of an int8 kernel (`int8.py`)
@@ -60,21 +68,51 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
         """[...,*I] -> [...,*O]; `key` draws the LoRA branch's dropout, None for inference."""
-        y = _contract(x, self.kernel[...], axes=self.contracted)
+        y = _contract(x, self._whole("kernel", x.dtype), axes=self.contracted, spec=self.spec)
         if self.kernel_scale is not None:
-            y = (y.astype(jnp.float32) * self.kernel_scale[...]).astype(x.dtype)
+            scale = _beside(self.kernel_scale[...], self.spec)
+            y = (y.astype(jnp.float32) * scale).astype(x.dtype)
         if self.lora_a is not None:
-            low = _contract(
-                dropout(x, rate=self.dropout, key=key), self.lora_a[...], axes=self.contracted
-            )
-            y = y + self.scaling * _contract(low, self.lora_b[...], axes=1)
-        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+            y = y + self.scaling * self._low_rank(dropout(x, rate=self.dropout, key=key))
+        return y if self.bias is None else y + _beside(self._whole("bias", x.dtype), self.spec)
+
+    def _low_rank(self, x: jax.Array) -> jax.Array:
+        a, b = self._whole("lora_a", x.dtype), self._whole("lora_b", x.dtype)
+        if self.spec is None:
+            return _contract(_contract(x, a, axes=self.contracted), b, axes=1)
+        into, kernel, out = _letters(self.spec)
+        summed = kernel[: self.contracted]
+        kept = "".join(c for c in into if c not in summed)
+        low = jnp.einsum(f"{into},{summed}r->{kept}r", x, a)
+        return jnp.einsum(f"{kept}r,r{kernel[self.contracted :]}->{out}", low, b)
+
+    def _whole(self, name: str, dtype) -> jax.Array:
+        """A parameter in `dtype`, gathered along the axes that only store it in parts."""
+        variable = getattr(self, name)
+        return gathered(variable[...].astype(dtype), *variable.get_metadata()["axes"])
 
 
-def _contract(x: jax.Array, kernel: jax.Array, *, axes: int) -> jax.Array:
-    """The last `axes` axes of `x` with the first of `kernel`, in the dtype of `x`."""
+def _letters(spec: str) -> tuple[str, str, str]:
+    """ "bsd,dnh->bnsh" -> ("bsd", "dnh", "bnsh")"""
+    operands, out = spec.split("->")
+    return (*operands.split(","), out)
+
+
+def _beside(x: jax.Array, spec: str | None) -> jax.Array:
+    """`x` [*O] with axes of 1 where the product of `spec` has axes that the kernel has not."""
+    if spec is None:
+        return x
+    _, kernel, out = _letters(spec)
+    own = iter(x.shape)
+    return x.reshape([next(own) if c in kernel else 1 for c in out])
+
+
+def _contract(x: jax.Array, kernel: jax.Array, *, axes: int, spec: str | None = None) -> jax.Array:
+    """The last `axes` axes of `x` with the first of `kernel`, or the einsum `spec` of both."""
+    if spec is not None:
+        return jnp.einsum(spec, x, kernel)
     last = tuple(range(x.ndim - axes, x.ndim))
-    return jax.lax.dot_general(x, kernel.astype(x.dtype), ((last, tuple(range(axes))), ((), ())))
+    return jax.lax.dot_general(x, kernel, ((last, tuple(range(axes))), ((), ())))
 
 
 def dropout(x: jax.Array, *, rate: float, key: jax.Array | None) -> jax.Array:
@@ -138,11 +176,24 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "silu": jax.nn.silu,
 }
 
-# What the backward pass recomputes: nothing, all but matrix products, or all.
+# The names (`checkpoint_name`) of what "projections" and "offload" keep: what attention takes and
+# gives, and what is added to the residual stream in the middle of a block.
+KEPT = ("q", "k", "v", "mixed", "o")
+_policies = jax.checkpoint_policies
+
+# What the backward pass recomputes: nothing; all but matrix products; the gate, up and norms; as
+# that, what is kept waiting in the host's memory; or all.
 REMAT: dict[str, Callable | None] = {
     "none": None,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": _policies.dots_with_no_batch_dims_saveable,
+    "projections": _policies.save_only_these_names(*KEPT),
+    "offload": _policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=[],
+        names_which_can_be_offloaded=list(KEPT),
+        offload_src="device",
+        offload_dst="pinned_host",
+    ),
+    "full": _policies.nothing_saveable,
 }
 
 

@@ -12,9 +12,20 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from sg4v_jax.models.attention import attention
-from sg4v_jax.models.layers import Linear, RMSNorm, residual_std, scan_layers, split_key, stack
+from sg4v_jax.models.embedding import lookup
+from sg4v_jax.models.layers import (
+    INTO_HEADS,
+    OUT_OF_HEADS,
+    Linear,
+    RMSNorm,
+    residual_std,
+    scan_layers,
+    split_key,
+    stack,
+)
 from sg4v_jax.models.rope import angles, rotate
 from sg4v_jax.sharding import constrain
 
@@ -42,15 +53,15 @@ class KVCache(NamedTuple):
     Prompts are right-aligned, so one scalar slot serves the whole batch.
     """
 
-    k: jax.Array  # [L,B,C,K,H], rotated
-    v: jax.Array  # [L,B,C,K,H]
+    k: jax.Array  # [L,B,K,C,H], rotated
+    v: jax.Array  # [L,B,K,C,H]
     segments: jax.Array  # i32[B,C], 1 = a real token, 0 = padding or not yet written
     slot: jax.Array  # i32[], the next slot to write
 
     @staticmethod
     def empty(config: LlamaConfig, *, batch: int, slots: int, dtype: jnp.dtype) -> KVCache:
         """A cache with nothing in it."""
-        shape = (config.num_hidden_layers, batch, slots, config.num_key_value_heads)
+        shape = (config.num_hidden_layers, batch, config.num_key_value_heads, slots)
         zeros = jnp.zeros((*shape, config.head_dim), dtype)
         return KVCache(zeros, zeros, jnp.zeros((batch, slots), jnp.int32), jnp.int32(0))
 
@@ -61,21 +72,31 @@ class SelfAttention(nnx.Module):
     def __init__(self, config: LlamaConfig, *, key: jax.Array):
         c, keys = config, jax.random.split(key, 4)
         d, n, kv, h = c.hidden_size, c.num_attention_heads, c.num_key_value_heads, c.head_dim
-        heads, kv_heads = ("embed", "heads", "none"), ("embed", "kv_heads", "none")
-        self.q_proj = Linear((d,), (n, h), axes=heads, bias=False, key=keys[0])
-        self.k_proj = Linear((d,), (kv, h), axes=kv_heads, bias=False, key=keys[1])
-        self.v_proj = Linear((d,), (kv, h), axes=kv_heads, bias=False, key=keys[2])
-        out = ("heads", "none", "embed")
-        std = residual_std(n * h, layers=c.num_hidden_layers)
-        self.o_proj = Linear((n, h), (d,), axes=out, bias=False, key=keys[3], std=std)
+        project = lambda count, axis, key: Linear(
+            (d,), (count, h), axes=("embed", axis, "none"), bias=False, key=key, spec=INTO_HEADS
+        )
+        self.q_proj = project(n, "heads", keys[0])
+        self.k_proj = project(kv, "kv_heads", keys[1])
+        self.v_proj = project(kv, "kv_heads", keys[2])
+        self.o_proj = Linear(
+            (n, h),
+            (d,),
+            axes=("heads", "none", "embed"),
+            bias=False,
+            key=keys[3],
+            std=residual_std(n * h, layers=c.num_hidden_layers),
+            spec=OUT_OF_HEADS,
+        )
 
     def qkv(
         self, x: jax.Array, cos_sin, *, key: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """[B,S,D] -> rotated q [B,S,N,H], rotated k [B,S,K,H], v [B,S,K,H]."""
+        """[B,S,D] -> rotated q [B,N,S,H], rotated k [B,K,S,H], v [B,K,S,H]."""
         q_key, k_key, v_key = split_key(key, 3)
-        q, k = self.q_proj(x, key=q_key), self.k_proj(x, key=k_key)
-        return rotate(q, cos_sin), rotate(k, cos_sin), self.v_proj(x, key=v_key)
+        q = rotate(self.q_proj(x, key=q_key), cos_sin)
+        k = rotate(self.k_proj(x, key=k_key), cos_sin)
+        v = self.v_proj(x, key=v_key)
+        return checkpoint_name(q, "q"), checkpoint_name(k, "k"), checkpoint_name(v, "v")
 
 
 class MLP(nnx.Module):
@@ -99,7 +120,7 @@ class Block(nnx.Module):
 
     def __init__(self, config: LlamaConfig, *, key: jax.Array):
         keys = jax.random.split(key)
-        norm = lambda: RMSNorm(config.hidden_size, eps=config.rms_norm_eps, axis="embed")
+        norm = lambda: RMSNorm(config.hidden_size, eps=config.rms_norm_eps, axis="norm")
         self.input_layernorm, self.post_attention_layernorm = norm(), norm()
         self.self_attn = SelfAttention(config, key=keys[0])
         self.mlp = MLP(config, key=keys[1])
@@ -116,15 +137,15 @@ class Llama(nnx.Module):
         c, keys = config, jax.random.split(key, 3)
         self.embed_tokens = nnx.Param(
             c.hidden_size**-0.5 * jax.random.normal(keys[0], (c.vocab_size, c.hidden_size)),
-            axes=("vocab", "embed"),
+            axes=("vocab", "table"),
         )
         self.layers = stack(lambda k: Block(c, key=k), layers=c.num_hidden_layers, key=keys[1])
-        self.norm = RMSNorm(c.hidden_size, eps=c.rms_norm_eps, axis="embed")
+        self.norm = RMSNorm(c.hidden_size, eps=c.rms_norm_eps, axis="norm")
         self.lm_head = (
             None
             if c.tie_word_embeddings
             else Linear(
-                (c.hidden_size,), (c.vocab_size,), axes=("embed", "vocab"), bias=False, key=keys[2]
+                (c.hidden_size,), (c.vocab_size,), axes=("table", "vocab"), bias=False, key=keys[2]
             )
         )
         self.embed_scale = nnx.data(None)  # f32[V] of an int8 table (`int8.py`)
@@ -132,10 +153,10 @@ class Llama(nnx.Module):
 
     def embed(self, tokens: jax.Array, *, dtype: jnp.dtype) -> jax.Array:
         """i32[B,S] -> [B,S,D]."""
-        rows = self.embed_tokens[...][tokens]
-        if self.embed_scale is not None:
-            rows = rows.astype(jnp.float32) * self.embed_scale[...][tokens][..., None]
-        return rows.astype(dtype)
+        if self.embed_scale is None:
+            return lookup(self.embed_tokens[...], tokens, dtype=dtype)
+        rows = lookup(self.embed_tokens[...], tokens, dtype=jnp.float32)
+        return (rows * self.embed_scale[...][tokens][..., None]).astype(dtype)
 
     def head(self) -> jax.Array:
         """The vocabulary projection, [D,V]."""
@@ -176,7 +197,8 @@ class Llama(nnx.Module):
             qkv_key, o_key, mlp_key = split_key(key, 3)
             q, k, v = block.self_attn.qkv(block.input_layernorm(x), turn, key=qkv_key)
             mixed = attention(q, k, v, causal=True, segments=(segments, segments), impl=impl)
-            return block.feed_forward(x + block.self_attn.o_proj(mixed, key=o_key), key=mlp_key)
+            out = checkpoint_name(block.self_attn.o_proj(mixed, key=o_key), "o")
+            return block.feed_forward(x + out, key=mlp_key)
 
         x = constrain(x, "batch", "position", None)
         return self.norm(scan_layers(self.layers, x, body=body, remat=remat, key=key))
@@ -195,7 +217,7 @@ class Llama(nnx.Module):
         def body(carry, block, _):
             x, keys, values, layer = carry
             q, k, v = block.self_attn.qkv(block.input_layernorm(x), turn)
-            at = (layer, 0, cache.slot, 0, 0)
+            at = (layer, 0, 0, cache.slot, 0)
             keys = jax.lax.dynamic_update_slice(keys, k[None].astype(keys.dtype), at)
             values = jax.lax.dynamic_update_slice(values, v[None].astype(values.dtype), at)
             mixed = attention(

@@ -14,10 +14,10 @@ class Projector(nnx.Module):
     def __init__(self, inputs: int, outputs: int, *, key: jax.Array):
         keys = jax.random.split(key)
         self.linear_1 = Linear(
-            (inputs,), (outputs,), axes=("vision_embed", "ffn"), bias=True, key=keys[0]
+            (inputs,), (outputs,), axes=("vision_embed", "none"), bias=True, key=keys[0]
         )
         self.linear_2 = Linear(
-            (outputs,), (outputs,), axes=("ffn", "embed"), bias=True, key=keys[1]
+            (outputs,), (outputs,), axes=("none", "embed"), bias=True, key=keys[1]
         )
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:

@@ -25,8 +25,8 @@ def angles(positions: jax.Array, *, head_dim: int, theta: float) -> tuple[jax.Ar
 
 
 def rotate(x: jax.Array, cos_sin: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Rotates pairs `(x[i], x[i + H/2])` of `x` [B,S,N,H] by the angles of `angles`."""
-    cos, sin = cos_sin
+    """Rotates pairs `(x[i], x[i + H/2])` of `x` [B,N,S,H] by the angles of `angles`."""
+    cos, sin = (turn.swapaxes(1, 2) for turn in cos_sin)
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     rotated = (first * cos - second * sin, second * cos + first * sin)
     return jnp.concatenate(rotated, axis=-1).astype(x.dtype)

@@ -138,7 +138,13 @@ class _Run:
 
         def loss(model_, batch, key):
             return next_token_loss(
-                model_, batch, dtype=dtype, remat=model.remat, vocab_chunks=chunks, key=key
+                model_,
+                batch,
+                dtype=dtype,
+                remat=model.remat,
+                vocab_chunks=chunks,
+                impl=model.attention,
+                key=key,
             )
 
         return loss

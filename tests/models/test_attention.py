@@ -19,17 +19,17 @@ def textbook(q, k, v, *, allowed) -> np.ndarray:
     """softmax(q k / sqrt(H)) v in float64, head by head; `allowed` bool[B,S,C]."""
     q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
     out = np.zeros(q.shape)
-    group = q.shape[2] // k.shape[2]
-    for b, n in np.ndindex(q.shape[0], q.shape[2]):
-        logits = q[b, :, n] @ k[b, :, n // group].T / np.sqrt(q.shape[-1])
+    group = q.shape[1] // k.shape[1]
+    for b, n in np.ndindex(*q.shape[:2]):
+        logits = q[b, n] @ k[b, n // group].T / np.sqrt(q.shape[-1])
         logits[~allowed[b]] = -np.inf
         weights = np.exp(logits - logits.max(-1, keepdims=True))
-        out[b, :, n] = weights / weights.sum(-1, keepdims=True) @ v[b, :, n // group]
+        out[b, n] = weights / weights.sum(-1, keepdims=True) @ v[b, n // group]
     return out
 
 
 def inputs(kv_heads: int, *, keys: int = S):
-    shapes = [(B, S, N, H), (B, keys, kv_heads, H), (B, keys, kv_heads, H)]
+    shapes = [(B, N, S, H), (B, kv_heads, keys, H), (B, kv_heads, keys, H)]
     rng = np.random.default_rng(0)
     return [2 * rng.standard_normal(s, np.float32) for s in shapes]
 
@@ -63,10 +63,10 @@ def test_queries_start_at_a_slot_of_the_cache():
 def test_softmax_is_f32_in_half_precision():
     # Logits of 300 apart by 1: bf16 has steps of 2 there and could not tell them apart.
     q = jnp.full((1, 1, 1, 1), 1.0, jnp.bfloat16)
-    k = jnp.array([256.0, 258.0], jnp.bfloat16).reshape(1, 2, 1, 1) / 2 + 150
-    v = jnp.array([0.0, 1.0], jnp.bfloat16).reshape(1, 2, 1, 1)
+    k = jnp.array([256.0, 258.0], jnp.bfloat16).reshape(1, 1, 2, 1) / 2 + 150
+    v = jnp.array([0.0, 1.0], jnp.bfloat16).reshape(1, 1, 2, 1)
     got = attention(q, k, v, causal=False)
-    gap = float(k[0, 1, 0, 0]) - float(k[0, 0, 0, 0])
+    gap = float(k[0, 0, 1, 0]) - float(k[0, 0, 0, 0])
     assert got.dtype == jnp.bfloat16
     np.testing.assert_allclose(float(got[0, 0, 0, 0]), 1 / (1 + np.exp(-gap)), atol=4e-3)
 
@@ -76,7 +76,7 @@ def test_bad_settings_are_refused():
     with pytest.raises(ConfigError, match="'flash' is not known"):
         attention(q, k, v, causal=True, impl="flash")
     n = DENSE_MASK_LIMIT + 1
-    shape = jax.ShapeDtypeStruct((1, n, 2, 2), jnp.float32)
+    shape = jax.ShapeDtypeStruct((1, 2, n, 2), jnp.float32)
     segments = jax.ShapeDtypeStruct((1, n), jnp.int32)
     with pytest.raises(ConfigError, match="4097 positions would build a dense mask"):
         jax.eval_shape(

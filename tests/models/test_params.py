@@ -38,7 +38,7 @@ def test_paths_are_attribute_paths_with_a_leading_layer_axis():
     name = "llm.layers.self_attn.q_proj.kernel"
     assert shapes.shapes[name].shape == (2, 16, 2, 8)
     assert shapes.axes[name] == ("layers", "embed", "heads", "none")
-    assert shapes.axes["llm.norm.scale"] == ("embed",)
+    assert shapes.axes["llm.norm.scale"] == ("norm",)
 
 
 def test_a_skeleton_is_what_the_constructor_builds_and_layers_start_different():

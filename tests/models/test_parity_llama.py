@@ -174,7 +174,7 @@ def test_a_wrong_rope_base_would_be_seen(reference, ours, layer_of, theta):
 
 def test_interleaved_rotation_would_be_seen(reference, ours, layer_of, monkeypatch):
     def interleaved(x: jax.Array, cos_sin) -> jax.Array:
-        cos, sin = cos_sin
+        cos, sin = (turn.swapaxes(1, 2) for turn in cos_sin)
         even, odd = x[..., ::2], x[..., 1::2]
         pairs = jnp.stack([even * cos - odd * sin, odd * cos + even * sin], axis=-1)
         return pairs.reshape(x.shape)

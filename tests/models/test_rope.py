@@ -39,13 +39,13 @@ def test_products_depend_on_distance_alone():
     q, k = np.random.default_rng(0).standard_normal((2, 1, 1, 1, 16), np.float32)
     positions = np.array([[8191, 8180, 11, 0, 8170]])
     turn = angles(positions, head_dim=16, theta=10000.0)
-    q, k = (np.asarray(rotate(np.tile(x, (1, 5, 1, 1)), turn))[0, :, 0] for x in (q, k))
+    q, k = (np.asarray(rotate(np.tile(x, (1, 1, 5, 1)), turn))[0, 0] for x in (q, k))
     assert q[0] @ k[1] == pytest.approx(q[2] @ k[3], abs=5e-3)  # both 11 apart
     assert q[0] @ k[1] != pytest.approx(q[0] @ k[4], abs=5e-2)
 
 
 def test_half_precision_inputs_are_turned_in_f32():
-    x = np.random.default_rng(1).standard_normal((1, 3, 2, 8), np.float32)
+    x = np.random.default_rng(1).standard_normal((1, 2, 3, 8), np.float32)
     turn = angles(jnp.array([[0, 257, 8191]]), head_dim=8, theta=10000.0)
     half = rotate(jnp.asarray(x, jnp.bfloat16), turn)
     assert half.dtype == jnp.bfloat16

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sg4v_jax.train.losses import chunked_cross_entropy, next_token_loss
+from sg4v_jax.train.cross_entropy import chunked_cross_entropy
+from sg4v_jax.train.losses import next_token_loss
 
 TOLERANCE = dict(rtol=1e-5, atol=1e-5)
 

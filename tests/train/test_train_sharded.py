@@ -128,7 +128,7 @@ def test_slots_lie_as_their_parameters(tiny_model):
     assert len(slots) == 2, "Adam's two moments"
     for slot in slots:
         assert slot.sharding == placed.trained[path].sharding
-        assert slot.sharding.spec == PartitionSpec("fsdp", "tensor")
+        assert slot.sharding.spec == PartitionSpec(("fsdp", "tensor"), None)
     assert placed.step.sharding.is_fully_replicated
 
 

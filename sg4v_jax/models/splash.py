@@ -1,0 +1,157 @@
+"""Splash attention (jax's own Pallas kernel for TPU) over a mesh.
+
+Legend: `B` batch, `S` positions, `N` heads, `K` kv heads, `H` head dim.
+
+The kernel sees one device's rows, heads and queries. Under context parallelism keys, values and
+segments are gathered over `context` inside `shard_map` (their gradients are scattered back), and
+the causal mask knows where the device's queries start.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.pallas.ops.tpu import splash_attention as kernels
+from jax.sharding import NamedSharding, PartitionSpec
+
+from sg4v_jax.sharding import generation, spec_for
+
+LANES = 128  # blocks are multiples of the vector unit's width
+
+# The largest block of queries and keys by TPU generation. Larger blocks do more products per load;
+# these are the sizes at which forward and backward still fit the generation's scoped memory.
+BLOCKS = {"v4": 512, "v5e": 512, "v5p": 1024, "v6e": 1024, "v7x": 1024}
+SMALLEST_KNOWN = 512
+
+
+def splash(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    causal: bool,
+    segments: tuple[jax.Array, jax.Array] | None = None,
+    rows: str = "batch",
+) -> jax.Array:
+    """`attention` by the splash kernel: q [B,N,S,H]; k, v [B,K,S,H] -> [B,N,S,H].
+
+    Off TPU the kernel is interpreted: right, and slow; for tests. `rows` as in `attention`.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    q = q * q.shape[-1] ** -0.5
+    length = q.shape[2]
+    parts = 1 if mesh.empty or rows != "batch" else mesh.shape["context"]
+    if parts > 1 and length % parts:
+        parts = 1  # `spec_for` leaves such rows whole, and so must the mask
+    segments, size = _segments(segments, q, causal=causal, parts=parts)
+    q, k, v = (_pad(x, size, axis=2) for x in (q, k, v))
+    split = None if mesh.empty or mesh.size == 1 else mesh
+    out = _sharded(q, k, v, segments, causal=causal, rows=rows, mesh=split, parts=parts)
+    return out[:, :, :length]
+
+
+def block_size(length: int, *, largest: int) -> int:
+    """The block for rows of `length`: as large as adds at most an eighth of padding.
+
+    A row that fits a block a quarter larger (577 patches in 640) is one block.
+
+    >>> [block_size(n, largest=512) for n in (100, 577, 2048, 2176)]
+    [128, 640, 512, 256]
+    """
+    whole = -(-length // LANES) * LANES
+    if whole <= largest + largest // 4:
+        return whole
+    sizes = [largest]
+    while sizes[-1] > LANES:
+        sizes.append(sizes[-1] // 2)
+    return next(b for b in sizes if -(-length // b) * b - length <= length // 8 or b == LANES)
+
+
+def _segments(segments, q, *, causal: bool, parts: int):
+    """Segments padded to a length of whole blocks in each part, and that length."""
+    b, _, length, _ = q.shape
+    largest = BLOCKS.get(generation(), SMALLEST_KNOWN)
+    block = block_size(length // parts, largest=largest)
+    size = -(-length // (block * parts)) * block * parts
+    if segments is None and (causal or size == length):
+        return None, size  # no real query sees what lies after it
+    if segments is None:
+        ones = jnp.ones((b, length), jnp.int32)
+        segments = (ones, ones)
+    # Padding is a segment of its own, so that no row of the softmax is empty.
+    return tuple(_pad(s, size, axis=1, value=-1) for s in segments), size
+
+
+def _pad(x: jax.Array, size: int, *, axis: int, value: int = 0) -> jax.Array:
+    if x.shape[axis] == size:
+        return x
+    width = [(0, size - n if i == axis else 0) for i, n in enumerate(x.shape)]
+    return jnp.pad(x, width, constant_values=value)
+
+
+def _sharded(q, k, v, segments, *, causal, rows, mesh, parts):
+    """The kernel on every device's part; on one device without a mesh."""
+    interpret = generation() is None
+    size, axis = q.shape[2], "context"
+    if mesh is None:
+        kernel = _kernel(q.shape[1], size, causal=causal, parts=1, interpret=interpret)
+        return _batched(kernel, q, k, v, segments)
+    names = ("batch", "heads", "position", None) if rows == "batch" else (rows, None, None, None)
+    spec = spec_for(names, shape=q.shape, mesh=mesh)
+    kv_spec = PartitionSpec(spec[0], spec[1], spec[2], None)
+    row_spec = PartitionSpec(spec[0], spec[2])
+    heads = q.shape[1] // (mesh.shape[spec[1]] if spec[1] else 1)
+    kernel = _kernel(heads, size, causal=causal, parts=parts, interpret=interpret)
+    kernel_spec = kernel.manual_sharding_spec(
+        NamedSharding(mesh, PartitionSpec(None, axis if parts > 1 else None))
+    )
+
+    def local(kernel, q, k, v, segments):
+        if parts > 1:
+            k, v = (jax.lax.all_gather(x, axis, axis=2, tiled=True) for x in (k, v))
+            if segments is not None:
+                keys = jax.lax.all_gather(segments[1], axis, axis=1, tiled=True)
+                segments = (segments[0], keys)
+        return _batched(kernel, q, k, v, segments)
+
+    segment_spec = None if segments is None else (row_spec, row_spec)
+    return jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=(kernel_spec, spec, kv_spec, kv_spec, segment_spec),
+        out_specs=spec,
+        check_vma=False,
+    )(kernel, q, k, v, segments)
+
+
+def _batched(kernel, q, k, v, segments):
+    ids = None if segments is None else kernels.SegmentIds(*segments)
+    return jax.vmap(kernel)(q, k, v, ids)
+
+
+def _kernel(heads: int, size: int, *, causal: bool, parts: int, interpret: bool):
+    """The kernel for `heads` heads and rows of `size`, its queries in `parts` parts."""
+    mask = (
+        kernels.CausalMask((size, size), shard_count=parts)
+        if causal
+        else kernels.FullMask((size, size))
+    )
+    block = block_size(size // parts, largest=BLOCKS.get(generation(), SMALLEST_KNOWN))
+    sizes = kernels.BlockSizes(
+        block_q=block,
+        block_kv=block,
+        block_kv_compute=block,
+        block_q_dkv=block,
+        block_kv_dkv=block,
+        block_kv_dkv_compute=block,
+        block_q_dq=block,
+        block_kv_dq=block,
+    )
+    return kernels.make_splash_mha(
+        kernels.MultiHeadMask([mask] * heads),
+        block_sizes=sizes,
+        head_shards=1,
+        q_seq_shards=parts,
+        interpret=interpret,
+        residual_checkpoint_name="mixed",
+    )

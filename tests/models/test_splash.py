@@ -1,0 +1,113 @@
+"""The splash kernel, interpreted, against the XLA reference: values, gradients, meshes."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sg4v_jax import sharding
+from sg4v_jax.errors import ConfigError
+from sg4v_jax.models import splash as module
+from sg4v_jax.models.attention import attention
+
+N, K, H = 4, 1, 16
+
+
+@pytest.fixture(autouse=True)
+def exact_matmuls():
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
+def inputs(*, batch: int, length: int, kv_heads: int = K):
+    rng = np.random.default_rng(0)
+    heads = (N, kv_heads, kv_heads)
+    q, k, v = (rng.standard_normal((batch, n, length, H), np.float32) for n in heads)
+    cuts = np.sort(rng.integers(1, length, (batch, 2)), axis=1)
+    segments = (np.arange(length) >= cuts[:, :1]).astype(np.int32) + 1
+    segments[np.arange(length) >= cuts[:, 1:]] = 0  # the rest is padding
+    return q, k, v, segments
+
+
+def values(q, k, v, segments, weights, *, impl, causal=True):
+    """The output, and the gradients of a weighted sum of it."""
+
+    def run(q, k, v):
+        pair = None if segments is None else (segments, segments)
+        out = attention(q, k, v, causal=causal, segments=pair, impl=impl)
+        return (out * weights).sum(), out
+
+    gradients, out = jax.grad(run, argnums=(0, 1, 2), has_aux=True)(q, k, v)
+    return out, *gradients
+
+
+def compare(q, k, v, segments, *, mesh=None, causal=True):
+    weights = np.random.default_rng(1).standard_normal(q.shape, np.float32)
+    if segments is not None:  # what stands in padding is no matter
+        weights = weights * (segments > 0)[:, None, :, None]
+    run = lambda impl: jax.jit(functools.partial(values, impl=impl, causal=causal))
+    want = run("xla")(q, k, v, segments, weights)
+    if mesh is None:
+        got = run("splash")(q, k, v, segments, weights)
+    else:
+        with jax.set_mesh(mesh):
+            got = run("splash")(q, k, v, segments, weights)
+    keep = np.float32(1) if segments is None else (segments > 0)[:, None, :, None]
+    for name, a, b in zip(("out", "dq", "dk", "dv"), got, want, strict=True):
+        np.testing.assert_allclose(a * keep, b * keep, rtol=1e-4, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("kv_heads", [1, 4])
+def test_packed_rows_with_grouped_heads(kv_heads):
+    compare(*inputs(batch=2, length=256, kv_heads=kv_heads))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_lengths_that_no_block_divides(causal):
+    q, k, v, segments = inputs(batch=1, length=201)
+    compare(q, k, v, segments, causal=causal)
+    compare(q, k, v, None, causal=causal)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        dict(fsdp=4, tensor=2),
+        pytest.param(dict(data=2, fsdp=2, context=2), marks=pytest.mark.slow),
+        dict(fsdp=2, context=4),
+        pytest.param(dict(tensor=2, context=2, fsdp=2), marks=pytest.mark.slow),
+    ],
+)
+def test_every_mesh_gives_the_same(shape):
+    # Two kv heads, so that tensor=2 splits them; 512 positions: a block or more on each device.
+    compare(*inputs(batch=4, length=512, kv_heads=2), mesh=sharding.make_mesh(shape))
+
+
+def test_blocks_divide_what_they_are_for():
+    sizes = [module.block_size(n, largest=512) for n in (1, 128, 577, 640, 2048, 2176, 6144)]
+    assert sizes == [128, 128, 640, 640, 512, 256, 512]
+    for length in range(1, 4097, 57):
+        block = module.block_size(length, largest=1024)
+        assert block % 128 == 0 and -(-length // block) * block - length < max(128, length // 7)
+
+
+def test_what_a_kernel_cannot_do_is_refused():
+    q, k, v, segments = inputs(batch=1, length=128)
+    with pytest.raises(ConfigError, match="takes whole rows, not a cache"):
+        attention(q[:, :, :1], k, v, causal=True, impl="splash")
+    with pytest.raises(ConfigError, match="cannot keep packed samples apart"):
+        attention(q, k, v, causal=True, segments=(segments, segments), impl="cudnn")
+    with pytest.raises(ConfigError, match="cannot compute in float32"):
+        attention(q, k, v, causal=True, impl="cudnn")
+
+
+def test_auto_follows_the_mesh_not_the_host(monkeypatch):
+    q = jax.ShapeDtypeStruct((1, N, 256, H), jnp.bfloat16)
+    chosen = lambda: str(jax.make_jaxpr(lambda q: attention(q, q, q, causal=True))(q))
+    assert "pallas_call" not in chosen()
+    monkeypatch.setattr("sg4v_jax.models.attention.platform", lambda: "tpu")
+    assert "pallas_call" in chosen()
