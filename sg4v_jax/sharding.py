@@ -104,6 +104,16 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, spec)
 
 
+def copies_of_heads(kv_heads: int) -> int:
+    """How often each kv head is made so that `tensor` can split them: 1 where it can anyway.
+
+    8 heads on tensor=16: 2, so that each device has the one head that its queries need.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    tensor = 1 if mesh.empty else mesh.shape["tensor"]
+    return tensor // kv_heads if tensor > kv_heads and tensor % kv_heads == 0 else 1
+
+
 def gathered(x: jax.Array, *axes: str | None, over: Sequence[str] = ("fsdp",)) -> jax.Array:
     """Parameter `x` as a product wants it: whole along the mesh axes `over`.
 

@@ -27,7 +27,7 @@ BATCHES = (1, 2, 4, 8, 16, 32)
 
 
 # Compiled once a process and shape, whichever engine asks.
-_prefill = jax.jit(prefill, static_argnames=("slots", "dtype"))
+_prefill = jax.jit(prefill, static_argnames=("slots", "dtype", "kv_dtype"))
 _decode = jax.jit(decode, static_argnames=("eos", "greedy", "dtype"))
 
 
@@ -45,15 +45,24 @@ class Engine:
     Args:
       settings: model, inputs and tokenizer.
       params: parameters by path; of an int8 model as `models.int8.params` makes them.
-      dtype: of activations and the cache.
+      dtype: of activations.
+      kv_dtype: of the cache: None as `dtype`, another float, or "int8".
     """
 
-    def __init__(self, settings: ModelSettings, params, *, dtype: str = "float32"):
+    def __init__(
+        self,
+        settings: ModelSettings,
+        params,
+        *,
+        dtype: str = "float32",
+        kv_dtype: str | None = None,
+    ):
         self.settings = settings
         rounded = any(path.endswith("kernel_scale") for path in params)
         plain = lambda key: VideoLM(settings.config, key=key)
         shape = skeleton((lambda key: int8.attach(plain(key))) if rounded else plain)
         self._model, self._dtype = shape.build(params), jnp.dtype(dtype)
+        self._kv_dtype = kv_dtype
         self._stops = stop_ids(settings.tokenizer, settings.inputs.chat_template)
 
     @classmethod
@@ -63,15 +72,17 @@ class Engine:
         *,
         dtype: str = "float32",
         weights_dtype: str | None = None,
+        kv_dtype: str | None = None,
         step: int | str | None = None,
         **inputs: str | int,
     ) -> Engine:
         """The model in `folder`: a model directory, a checkpoint, or a hub id (`weights.load`).
 
         Args:
-          dtype: of activations and the cache.
+          dtype: of activations.
           weights_dtype: of the weights: None as `dtype`, another float, or `int8` (matrices and
             the vocabulary table in a byte a number, the rest in `dtype`).
+          kv_dtype: of the cache: None as `dtype`, another float, or `int8`.
           step: of a working directory: a number, "best", or None for the newest.
           inputs: fields of `InputSpec` (`visual`, `sampling`, `longest_side` ...) that replace
             the model's own.
@@ -86,7 +97,7 @@ class Engine:
         if rounded:
             build = lambda key: VideoLM(settings.config, key=key)
             flat = int8.params(flat, jax.eval_shape(build, jax.random.key(0)), dtype=dtype)
-        return cls(settings, flat, dtype=dtype)
+        return cls(settings, flat, dtype=dtype, kv_dtype=kv_dtype)
 
     def answer(
         self,
@@ -142,7 +153,9 @@ class Engine:
     ) -> list[str]:
         batch = self._batch(samples)
         slots = batch.tokens.shape[1] + max_new_tokens
-        state = _prefill(self._model, batch, slots=slots, dtype=self._dtype)
+        state = _prefill(
+            self._model, batch, slots=slots, dtype=self._dtype, kv_dtype=self._kv_dtype
+        )
         tokens = _decode(
             self._model,
             state,

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sg4v_jax.batch import Batch
-from sg4v_jax.models.llama import KVCache
+from sg4v_jax.models.kv_cache import KVCache, slots_for
 from sg4v_jax.models.video_lm import VideoLM
 
 
@@ -52,16 +52,26 @@ def right_align(batch: Batch) -> Batch:
     return batch._replace(**moved)
 
 
-def prefill(model: VideoLM, batch: Batch, *, slots: int, dtype: jnp.dtype) -> DecodeState:
+def prefill(
+    model: VideoLM,
+    batch: Batch,
+    *,
+    slots: int,
+    dtype: jnp.dtype,
+    kv_dtype: jnp.dtype | str | None = None,
+) -> DecodeState:
     """Runs right-aligned prompts [B,S] and makes ready for the first new token.
 
     Args:
       slots: `C`, room for the prompt and the answer.
+      kv_dtype: of the cache; None is `dtype`, "int8" halves what bf16 takes.
     """
     table = model.visual_table(batch.tiles, dtype=dtype)
     x = model.splice(batch.tokens, batch.visual_index, table)
     b, s = batch.tokens.shape
-    cache = KVCache.empty(model.llm.config, batch=b, slots=slots, dtype=dtype)
+    cache = KVCache.empty(
+        model.llm.config, batch=b, slots=slots_for(slots), dtype=kv_dtype or dtype
+    )
     hidden, cache = model.llm.extend(
         x, positions=batch.positions, segments=batch.segments, cache=cache
     )

@@ -92,6 +92,19 @@ class Linear(nnx.Module):
         return gathered(variable[...].astype(dtype), *variable.get_metadata()["axes"])
 
 
+def repeated(linear: Linear, axis: str, copies: int) -> Linear:
+    """`linear` with each entry of its logical output `axis` made `copies` times, side by side."""
+    if copies == 1:
+        return linear
+    made = jax.tree.map(lambda x: x, linear)  # a new module with the same parameters
+    for name in ("kernel", "bias", "lora_b", "kernel_scale"):
+        if (variable := getattr(linear, name)) is not None:
+            axes = variable.get_metadata()["axes"]
+            value = jnp.repeat(variable[...], copies, axis=axes.index(axis))
+            setattr(made, name, nnx.Param(value, axes=axes))
+    return made
+
+
 def _letters(spec: str) -> tuple[str, str, str]:
     """ "bsd,dnh->bnsh" -> ("bsd", "dnh", "bnsh")"""
     operands, out = spec.split("->")

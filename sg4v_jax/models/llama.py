@@ -7,7 +7,6 @@ Legend: `B` batch, `S` positions, `C` cache slots, `L` layers, `D` width, `N` he
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,18 +15,20 @@ from jax.ad_checkpoint import checkpoint_name
 
 from sg4v_jax.models.attention import attention
 from sg4v_jax.models.embedding import lookup
+from sg4v_jax.models.kv_cache import KVCache
 from sg4v_jax.models.layers import (
     INTO_HEADS,
     OUT_OF_HEADS,
     Linear,
     RMSNorm,
+    repeated,
     residual_std,
     scan_layers,
     split_key,
     stack,
 )
 from sg4v_jax.models.rope import angles, rotate
-from sg4v_jax.sharding import constrain
+from sg4v_jax.sharding import constrain, copies_of_heads
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,25 +46,6 @@ class LlamaConfig:
     rms_norm_eps: float
     max_position_embeddings: int
     tie_word_embeddings: bool
-
-
-class KVCache(NamedTuple):
-    """Keys and values of every layer and which slots are filled.
-
-    Prompts are right-aligned, so one scalar slot serves the whole batch.
-    """
-
-    k: jax.Array  # [L,B,K,C,H], rotated
-    v: jax.Array  # [L,B,K,C,H]
-    segments: jax.Array  # i32[B,C], 1 = a real token, 0 = padding or not yet written
-    slot: jax.Array  # i32[], the next slot to write
-
-    @staticmethod
-    def empty(config: LlamaConfig, *, batch: int, slots: int, dtype: jnp.dtype) -> KVCache:
-        """A cache with nothing in it."""
-        shape = (config.num_hidden_layers, batch, config.num_key_value_heads, slots)
-        zeros = jnp.zeros((*shape, config.head_dim), dtype)
-        return KVCache(zeros, zeros, jnp.zeros((batch, slots), jnp.int32), jnp.int32(0))
 
 
 class SelfAttention(nnx.Module):
@@ -91,11 +73,16 @@ class SelfAttention(nnx.Module):
     def qkv(
         self, x: jax.Array, cos_sin, *, key: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """[B,S,D] -> rotated q [B,N,S,H], rotated k [B,K,S,H], v [B,K,S,H]."""
+        """[B,S,D] -> rotated q [B,N,S,H], rotated k [B,K,S,H], v [B,K,S,H].
+
+        Where `tensor` is a multiple of the kv heads, `K` is `tensor`: each device makes the one head
+        that its queries need.
+        """
         q_key, k_key, v_key = split_key(key, 3)
-        q = rotate(self.q_proj(x, key=q_key), cos_sin)
-        k = rotate(self.k_proj(x, key=k_key), cos_sin)
-        v = self.v_proj(x, key=v_key)
+        copies = copies_of_heads(self.k_proj.kernel.shape[-2])
+        k_proj, v_proj = (repeated(p, "kv_heads", copies) for p in (self.k_proj, self.v_proj))
+        q, k = rotate(self.q_proj(x, key=q_key), cos_sin), rotate(k_proj(x, key=k_key), cos_sin)
+        v = v_proj(x, key=v_key)
         return checkpoint_name(q, "q"), checkpoint_name(k, "k"), checkpoint_name(v, "v")
 
 
@@ -213,27 +200,20 @@ class Llama(nnx.Module):
         """
         turn = self._angles(positions)
         filled = jax.lax.dynamic_update_slice(cache.segments, segments, (0, cache.slot))
+        cache = cache._replace(segments=filled)
 
         def body(carry, block, _):
-            x, keys, values, layer = carry
+            x, (k, v, scales), layer = carry
+            now = cache._replace(k=k, v=v, scales=scales)
             q, k, v = block.self_attn.qkv(block.input_layernorm(x), turn)
-            at = (layer, 0, 0, cache.slot, 0)
-            keys = jax.lax.dynamic_update_slice(keys, k[None].astype(keys.dtype), at)
-            values = jax.lax.dynamic_update_slice(values, v[None].astype(values.dtype), at)
-            mixed = attention(
-                q,
-                jax.lax.dynamic_index_in_dim(keys, layer, keepdims=False).astype(q.dtype),
-                jax.lax.dynamic_index_in_dim(values, layer, keepdims=False).astype(q.dtype),
-                causal=True,
-                segments=(segments, filled),
-                start=cache.slot,
-                impl="xla",
-            )
-            return block.feed_forward(x + block.self_attn.o_proj(mixed)), keys, values, layer + 1
+            now = now.write(k, v, layer=layer)
+            mixed = now.attend(q, k, v, layer=layer, segments=segments)
+            x = block.feed_forward(x + block.self_attn.o_proj(mixed))
+            return x, (now.k, now.v, now.scales), layer + 1
 
-        carry = (x, cache.k, cache.v, jnp.int32(0))
-        x, keys, values, _ = scan_layers(self.layers, carry, body=body, remat="none")
-        return self.norm(x), KVCache(keys, values, filled, cache.slot + x.shape[1])
+        carry = (x, (cache.k, cache.v, cache.scales), jnp.int32(0))
+        x, (k, v, scales), _ = scan_layers(self.layers, carry, body=body, remat="none")
+        return self.norm(x), KVCache(k, v, filled, jnp.int32(cache.slot) + x.shape[1], scales)
 
     def _angles(self, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
         return angles(positions, head_dim=self.config.head_dim, theta=self.config.rope_theta)
