@@ -7,9 +7,11 @@ except the checkpoint library and the video encoder.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
+import shutil
 import threading
 from typing import Any
 
@@ -51,10 +53,43 @@ def write_atomic(name: str | os.PathLike, content: bytes | str) -> None:
     except OSError as e:
         with contextlib.suppress(OSError):  # the folder itself may be what is wrong
             temporary.unlink(missing_ok=True)
-        raise StorageError(
-            f"cannot write {target}: {e.strerror or e}",
-            mend="free some space or choose another folder; the earlier file is unchanged",
-        ) from e
+        raise _cannot_write(target, e) from e
+
+
+def put(local: str | os.PathLike, name: str | os.PathLike) -> None:
+    """Moves the whole local file `local` to `name`, which then is the old file or the new one.
+
+    Raises:
+      StorageError: as `write_atomic`; `local` may be left.
+    """
+    target = path(name)
+    temporary = target.parent / f"{target.name}.tmp-{os.getpid()}-{threading.get_ident()}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(local, "rb") as f:
+            os.fsync(f.fileno())
+            if "://" in str(target):  # a single put, which appears whole
+                with target.open("wb") as sink:
+                    shutil.copyfileobj(f, sink, 1 << 22)
+                return
+        try:
+            os.replace(local, target)
+        except OSError as e:
+            if e.errno != errno.EXDEV:
+                raise
+            shutil.copyfile(local, temporary)
+            os.replace(temporary, target)
+    except OSError as e:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise _cannot_write(target, e) from e
+
+
+def _cannot_write(target: epath.Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"cannot write {target}: {error.strerror or error}",
+        mend="free some space or choose another folder; the earlier file is unchanged",
+    )
 
 
 def write_json(name: str | os.PathLike, value: Any) -> None:

@@ -1,6 +1,7 @@
 """Whether all data of a mix is there: annotations, videos and images, part by part.
 
-Each distinct file is looked into once, in threads: videos to their last packet, images whole.
+Each distinct file is looked into once, in threads: videos to their last packet, images whole,
+shards of rendered pictures against their checksums.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from sg4v_jax import files
 from sg4v_jax.data.inputs import check_media
 from sg4v_jax.data.mixture import Part, read_part
 from sg4v_jax.data.record import Record, Visual
+from sg4v_jax.data.store import catalog
 from sg4v_jax.errors import MissingVideoError, RecordError, Sg4vError
 from sg4v_jax.video.decode import TIME_LIMIT
 
 Media = tuple[str, str]  # kind, path
+_SHARD = "shard"
 _NAMED = 5  # files that the table names; the JSON has all
 
 
@@ -110,12 +113,21 @@ def _read(part: Part) -> tuple[PartReport, list[Record]]:
 
 
 def _media(records: Iterable[Record]) -> set[Media]:
-    return {(v.kind, v.path) for record in records for v in record.visuals}
+    return {
+        (v.kind, v.path) if v.slot is None else (_SHARD, v.slot.shard)
+        for record in records
+        for v in record.visuals
+    }
 
 
 def _look(one: Media, seconds: float) -> Sg4vError | None:
     try:
-        check_media(Visual(*one), seconds=seconds)
+        if one[0] == _SHARD:
+            path = files.path(one[1])
+            store = catalog.load(path.parent)
+            catalog.verify(store, next(s for s in store.shards if s.file == path.name))
+        else:
+            check_media(Visual(*one), seconds=seconds)
     except Sg4vError as e:
         return e
     return None

@@ -14,10 +14,19 @@ from PIL import Image
 
 from sg4v_jax.data.layout import Sequence1D, anyres_index, expand, overview_index, truncate
 from sg4v_jax.data.record import Record, Visual
+from sg4v_jax.data.store import read as store
 from sg4v_jax.errors import ConfigError, CorruptVideoError, MissingVideoError, RecordError
 from sg4v_jax.text.chat import TEMPLATES, Template, Turn, tokenize_chat
 from sg4v_jax.text.tokenizer import Tokenizer
-from sg4v_jax.video.anyres import AnyRes, geometry, make_tiles, overview_tile
+from sg4v_jax.video.anyres import (
+    AnyRes,
+    Views,
+    geometry,
+    join_views,
+    make_tiles,
+    make_views,
+    overview_tile,
+)
 from sg4v_jax.video.decode import TIME_LIMIT, probe, sample_frames
 from sg4v_jax.video.grid import grid_size, make_grid
 
@@ -32,6 +41,20 @@ class Picture(NamedTuple):
     """
 
     pixels: np.ndarray
+    substituted: int
+
+
+class Shown(NamedTuple):
+    """What the tower reads of one image place.
+
+    Attributes:
+      tiles: u8[T,R,R,3].
+      size: (width, height) of the picture that they are of.
+      substituted: as in `Picture`.
+    """
+
+    tiles: np.ndarray
+    size: tuple[int, int]
     substituted: int
 
 
@@ -87,6 +110,8 @@ class InputSpec:
 
         Raises: as `load`.
         """
+        if visual.slot is not None:
+            return visual.slot.size
         if visual.kind == "image":
             with _open_image(visual.path) as image:
                 return image.size
@@ -108,6 +133,8 @@ class InputSpec:
     ) -> Picture:
         """The picture of one image place: an image file, or a video's frame grid.
 
+        Of a stored picture that is kept as its views, the fitted one.
+
         Args:
           rng: draws the frames (`rand`, for training) in place of the rule `sampling`.
           seconds: how long one video may take.
@@ -116,6 +143,10 @@ class InputSpec:
           VideoError: the file is missing, has no video, cannot be decoded, or takes too long.
           ConfigError: bounds outside the video, or on frames without a frame rate.
         """
+        if visual.slot is not None:
+            found = store.read_picture(visual.slot)
+            pixels = found.fitted if isinstance(found, Views) else found
+            return Picture(pixels, visual.slot.substituted)
         if visual.kind == "image":
             return Picture(_read_image(visual.path), 0)
         decoded = sample_frames(
@@ -144,6 +175,42 @@ class InputSpec:
         """u8[H,W,3] -> u8[T,R,R,3]."""
         cut = overview_tile if self.visual == "overview" else make_tiles
         return cut(picture, self.anyres)
+
+    def show(
+        self,
+        visual: Visual,
+        *,
+        rng: np.random.Generator | None = None,
+        seconds: float = TIME_LIMIT,
+    ) -> Shown:
+        """The tiles of one image place, from its file or from a store; the same to the bit.
+
+        Args: as `load`.
+        Raises: as `load`; of a stored picture, CorruptVideoError where it is damaged.
+        """
+        if visual.slot is None:
+            picture = self.load(visual, rng=rng, seconds=seconds)
+            height, width = picture.pixels.shape[:2]
+            return Shown(self.tiles(picture.pixels), (width, height), picture.substituted)
+        size, substituted = visual.slot.size, visual.slot.substituted
+        if self.visual == "overview":
+            overview = store.read_overview(visual.slot)
+            if overview is not None:
+                return Shown(overview[None], size, substituted)
+        found = store.read_picture(visual.slot)
+        if isinstance(found, Views):
+            return Shown(join_views(found, size=size, spec=self.anyres), size, substituted)
+        height, width = found.shape[:2]
+        return Shown(self.tiles(found), (width, height), substituted)
+
+    def views(self, visual: Visual, *, seconds: float = TIME_LIMIT) -> tuple[Views, Picture]:
+        """What a store keeps of one image place, and the whole picture where there is one.
+
+        Raises: as `show`.
+        """
+        picture = self.load(visual, seconds=seconds)
+        found = store.read_picture(visual.slot) if visual.slot is not None else picture.pixels
+        return found if isinstance(found, Views) else make_views(found, self.anyres), picture
 
     def sequence(
         self,
@@ -215,11 +282,15 @@ def _read_image(path: str) -> np.ndarray:
 def check_media(visual: Visual, *, seconds: float = TIME_LIMIT) -> None:
     """Looks into the file of `visual`: an image is read whole, a video to its last packet.
 
+    Of a stored picture, its shard is opened and must hold the record.
+
     Raises:
       MissingVideoError: no such file.
       VideoError: it cannot be used.
     """
-    if visual.kind == "image":
+    if visual.slot is not None:
+        store.read_picture(visual.slot)
+    elif visual.kind == "image":
         _read_image(visual.path)
     else:
         probe(visual.path, seconds=seconds)

@@ -14,10 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sg4v_jax import files
 from sg4v_jax.batch import Batch
 from sg4v_jax.data import layout, packing
 from sg4v_jax.data.inputs import InputSpec, Picture, measure
 from sg4v_jax.data.record import Note, Record, Visual
+from sg4v_jax.data.store import catalog
 from sg4v_jax.errors import ConfigError, RecordError, Sg4vError
 from sg4v_jax.text.tokenizer import Tokenizer
 from sg4v_jax.video.decode import TIME_LIMIT
@@ -74,13 +76,15 @@ def build_index(
 
     Raises:
       RecordError: more than `max_skipped` of the records cannot be used; names the first ones.
-      ConfigError: an unknown `too_long`, or no budget for it.
+      ConfigError: an unknown `too_long`, no budget for it, or records of a store whose pictures
+        were made otherwise than `spec` says.
     """
     if too_long not in TOO_LONG or (too_long != "error" and budget is None):
         raise ConfigError(
             f"too_long {too_long!r} with budget {budget}", mend=f"use one of {TOO_LONG}, a budget"
         )
     limit = budget.positions if too_long == "truncate" else None
+    check_stores(records, spec=spec)
     kept, sizes, lengths, skipped, truncated = [], [], [], [], 0
     size_of = _Sizes(spec, seconds=seconds)
     for record in progress(records):
@@ -109,6 +113,17 @@ def build_index(
     return Index(tuple(kept), tuple(sizes), array, tuple(skipped), limit, truncated)
 
 
+def check_stores(records: Iterable[Record], *, spec: InputSpec) -> None:
+    """Checks that stored pictures are what `spec` would make of the videos.
+
+    Raises:
+      ConfigError: they were made otherwise; names the store and the fields.
+    """
+    shards = {v.slot.shard for r in records for v in r.visuals if v.slot is not None}
+    for folder in sorted({str(files.path(shard).parent) for shard in shards}):
+        catalog.check_inputs(catalog.load(folder), spec)
+
+
 class _Sizes:
     """Sizes of pictures by file; each file is opened once, the broken ones too."""
 
@@ -117,6 +132,8 @@ class _Sizes:
         self._known: dict[str, tuple[int, int] | Sg4vError] = {}
 
     def __call__(self, visual: Visual) -> tuple[int, int]:
+        if visual.slot is not None:
+            return visual.slot.size
         key = f"{visual.kind}:{visual.path}"
         if key not in self._known:
             try:
@@ -149,7 +166,7 @@ class Rows:
 
     Raises:
       BudgetError: a sample longer than a row.
-      ConfigError: an unknown `sampling`.
+      ConfigError: an unknown `sampling`, or `rand` for pictures that were stored.
     """
 
     def __init__(
@@ -170,6 +187,11 @@ class Rows:
             raise ConfigError(
                 f"training-time sampling {sampling!r} is unknown",
                 mend="use 'rand', or leave it out",
+            )
+        if sampling == "rand" and any(v.slot for r in index.records for v in r.visuals):
+            raise ConfigError(
+                "training-time sampling 'rand' with stored pictures, whose frames were picked once",
+                mend="leave data.train_sampling empty, or train from the videos",
             )
         packing.check_fits(index.lengths, budget=budget, names=[r.where for r in index.records])
         self.index, self.spec, self.tokenizer, self.budget = index, spec, tokenizer, budget
@@ -236,13 +258,8 @@ class Rows:
         Raises:
           Sg4vError: a picture that cannot be read.
         """
-        drawn = self.sampling == "rand"
         return [
-            self.spec.load(
-                visual,
-                rng=np.random.default_rng([self.seed, epoch, number, place]) if drawn else None,
-                seconds=self.seconds,
-            )
+            self.spec.load(visual, rng=self._rng(epoch, number, place), seconds=self.seconds)
             for place, visual in enumerate(self.index.records[number].visuals)
         ]
 
@@ -255,25 +272,32 @@ class Rows:
             record, sizes=sizes, tokenizer=self.tokenizer, positions=self.index.limit
         )
         try:
-            pictures = self.pictures(number, epoch=epoch)
+            shown = [
+                self.spec.show(visual, rng=self._rng(epoch, number, place), seconds=self.seconds)
+                for place, visual in enumerate(record.visuals)
+            ]
         except Sg4vError as e:
             return sequence, None, [_skipped(record, e.message)]
-        for visual, (pixels, _), (width, height) in zip(
-            record.visuals, pictures, sizes, strict=True
-        ):
-            if pixels.shape[:2] != (height, width):
-                now = f"{pixels.shape[1]}x{pixels.shape[0]}"
-                changed = f"{visual.path}: the picture is {now}, it was {width}x{height} at first"
-                return sequence, None, [_skipped(record, changed)]
+        for visual, now, size in zip(record.visuals, shown, sizes, strict=True):
+            if now.size != size:
+                changed = "{}: the picture is {}x{}, it was {}x{} at first"
+                reason = changed.format(visual.path, *now.size, *size)
+                return sequence, None, [_skipped(record, reason)]
         side = self.spec.anyres.side
         empty = np.zeros((0, side, side, 3), np.uint8)
-        tiles = np.concatenate([empty, *(self.spec.tiles(p.pixels) for p in pictures)])
+        tiles = np.concatenate([empty, *(s.tiles for s in shown)])
         substituted = [
-            Note(record.where, "substituted", f"{v.path}: frames lost to damage", p.substituted)
-            for v, p in zip(record.visuals, pictures, strict=True)
-            if p.substituted
+            Note(record.where, "substituted", f"{v.path}: frames lost to damage", s.substituted)
+            for v, s in zip(record.visuals, shown, strict=True)
+            if s.substituted
         ]
         return sequence, tiles[: sequence.tiles], substituted
+
+    def _rng(self, epoch: int, number: int, place: int) -> np.random.Generator | None:
+        """What draws the frames of one image place; None where the spec's rule picks them."""
+        if self.sampling != "rand":
+            return None
+        return np.random.default_rng([self.seed, epoch, number, place])
 
 
 def _skipped(record: Record, reason: str) -> Note:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -153,16 +154,65 @@ def make_tiles(image: np.ndarray, spec: AnyRes) -> np.ndarray:
     Raises:
       VideoError: `image` is not u8[H,W,3].
     """
+    views = make_views(image, spec)  # refuses what is no picture
+    return join_views(views, size=(image.shape[1], image.shape[0]), spec=spec)
+
+
+class Views(NamedTuple):
+    """A picture at the two scales at which it is looked at; its tiles hold nothing else.
+
+    Attributes:
+      fitted: u8[h,w,3], as large as the canvas lets it be, aspect kept.
+      overview: u8[R,R,3], squashed.
+    """
+
+    fitted: np.ndarray
+    overview: np.ndarray
+
+
+def make_views(image: np.ndarray, spec: AnyRes) -> Views:
+    """The two resized forms of a picture u8[H,W,3]; `join_views` makes tiles of them.
+
+    Stored pictures are kept so: the two are smaller than a grid of frames, and need no resizing.
+
+        make_views(u8[1103,1920,3], AnyRes.standard(336, patches=24))
+        -> fitted u8[387,672,3], overview u8[336,336,3]
+
+    Raises:
+      VideoError: `image` is not u8[H,W,3].
+    """
     _check_picture(image)
-    height, width = image.shape[:2]
-    w, h = select_pinpoint((width, height), spec.pinpoints)
-    inside, side = _fit_inside((width, height), (w, h)), spec.side
-    fitted, overview = resize_each(image, [inside, (side, side)], kind="bicubic")
-    left, top = (w - inside[0]) // 2, (h - inside[1]) // 2
+    inside = _fitted_size((image.shape[1], image.shape[0]), spec)
+    return Views(*resize_each(image, [inside, (spec.side, spec.side)], kind="bicubic"))
+
+
+def join_views(views: Views, *, size: tuple[int, int], spec: AnyRes) -> np.ndarray:
+    """The overview, then the tiles of a black canvas with the fitted picture in its middle.
+
+    Args:
+      size: (width, height) of the whole picture.
+
+    Returns:
+      u8[T,R,R,3], as `make_tiles`.
+
+    Raises:
+      VideoError: the views are not those of such a picture.
+    """
+    _check_size(size)
+    side, (w, h) = spec.side, select_pinpoint(size, spec.pinpoints)
+    width, height = _fitted_size(size, spec)
+    shapes = views.fitted.shape, views.overview.shape
+    if shapes != ((height, width, 3), (side, side, 3)):
+        raise VideoError(
+            f"views {list(shapes[0])} and {list(shapes[1])} of a picture of {size[0]}x{size[1]}, "
+            f"expected {[height, width, 3]} and {[side, side, 3]}",
+            mend="make them with the same tiling",
+        )
+    left, top = (w - width) // 2, (h - height) // 2
     canvas = np.zeros((h, w, 3), np.uint8)
-    canvas[top : top + inside[1], left : left + inside[0]] = fitted
+    canvas[top : top + height, left : left + width] = views.fitted
     tiles = canvas.reshape(h // side, side, w // side, side, 3).swapaxes(1, 2)
-    return np.concatenate([overview[None], tiles.reshape(-1, side, side, 3)])
+    return np.concatenate([views.overview[None], tiles.reshape(-1, side, side, 3)])
 
 
 def overview_tile(image: np.ndarray, spec: AnyRes) -> np.ndarray:
@@ -181,6 +231,10 @@ def _check_picture(image: np.ndarray) -> None:
             f"cannot tile an array {image.dtype}{list(image.shape)}",
             mend="give an RGB picture uint8[height, width, 3]",
         )
+
+
+def _fitted_size(size: tuple[int, int], spec: AnyRes) -> tuple[int, int]:
+    return _fit_inside(size, select_pinpoint(size, spec.pinpoints))
 
 
 def _fit_inside(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from sg4v_jax.data.readers.arrayrecord import read_arrayrecord
 from sg4v_jax.data.readers.jsonl import read_jsonl
 from sg4v_jax.data.readers.llava import read_llava_json
 from sg4v_jax.data.readers.sharegpt4video import read_sharegpt4video_jsonl
@@ -18,10 +19,12 @@ READERS: Mapping[str, Callable[..., list[Record]]] = {
     "sharegpt4video_jsonl": read_sharegpt4video_jsonl,
     "videochatgpt_json": read_videochatgpt_json,
     "jsonl": read_jsonl,
+    "arrayrecord": read_arrayrecord,
 }
 
 __all__ = [
     "READERS",
+    "read_arrayrecord",
     "read_jsonl",
     "read_llava_json",
     "read_sharegpt4video_jsonl",
