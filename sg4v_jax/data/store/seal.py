@@ -82,6 +82,16 @@ def line_of(values: Mapping[str, Sequence[bytes]], *, where: str) -> dict[str, A
         ) from e
 
 
+def describe(
+    folder: str | os.PathLike, *, made: Mapping[str, Any], shards: Sequence[Shard], size: int
+) -> None:
+    """Writes what TFDS wants to know of a data set; `size`: bytes of all records together."""
+    root = files.path(folder)
+    files.write_json(root / _METADATA, {"sg4v": made})
+    files.write_json(root / "features.json", features_json())
+    files.write_json(root / "dataset_info.json", dataset_info(shards, size=size))
+
+
 def finish(
     folder: str | os.PathLike,
     *,
@@ -90,20 +100,14 @@ def finish(
     lines: Iterable[Mapping[str, Any]],
     skipped: Sequence[tuple[str, str]] = (),
     by: str = "",
-    example_bytes: int = 0,
 ) -> Catalog:
-    """Writes all of a store but its shards.
+    """Writes `records.jsonl`, then `store.json`.
 
     Args:
       lines: the records' text in order, each with `shard` and `number`.
-      example_bytes: sum over records, for TFDS.
     """
-    root = files.path(folder)
     data, checksum = catalog.lines_bytes(json.dumps(x, ensure_ascii=False) for x in lines)
-    files.write_atomic(root / catalog.RECORDS, data)
-    files.write_json(root / _METADATA, {"sg4v": made})
-    files.write_json(root / "features.json", features_json())
-    files.write_json(root / "dataset_info.json", dataset_info(shards, size=example_bytes))
+    files.write_atomic(files.path(folder) / catalog.RECORDS, data)
     store = Catalog(
         folder=os.fspath(folder),
         made=made,

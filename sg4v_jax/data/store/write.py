@@ -51,6 +51,76 @@ def write_shards(
     rendered is not rendered again. Text, ids and order stay as given.
 
     Args:
+      workers: processes that render; 0 renders in this one.
+      max_skipped: share of records that may fall out because they cannot be rendered.
+      others: as `plan_store`.
+
+    Raises:
+      As `plan_store`.
+      RecordError: too many records cannot be rendered; names the first. What was rendered stays.
+      StorageError: the disk is full.
+    """
+    how = dict(shards=shards, codec=codec, store_as=store_as, seconds=seconds)
+    plan = plan_store(records, out=out, spec=spec, **how)
+    if plan.there is not None:
+        return plan.there
+    job = jobs.open_store(str(files.path(out) / catalog.JOB))
+    settings = {"made": plan.made, "by": plan.by}
+    jobs.begin(job, plan.items, shard_size=1, settings=settings)
+    if workers:
+        jobs.run_pool(job, plan.render, workers=workers, attempts=1, console=console)
+    else:
+        jobs.work(job, plan.render, attempts=1)
+    return plan.finish(list(jobs.merge(job)), max_skipped=max_skipped)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A store to be made.
+
+    Attributes:
+      items: one for each shard, JSON values; `render` makes a row of each, in any process.
+      made, by: as in `Catalog`.
+      there: the store, where it is finished already.
+    """
+
+    out: str
+    items: list[dict[str, Any]]
+    render: Renderer
+    made: dict[str, Any]
+    by: str
+    there: Catalog | None
+
+    def finish(self, rows: Sequence[Mapping[str, Any]], *, max_skipped: float) -> Catalog:
+        """Checks what the workers say against the files, and closes the store.
+
+        Args:
+          rows: those of all items, in their order.
+
+        Raises:
+          RecordError: more than the share `max_skipped` of the records could not be rendered.
+          StorageError: a shard failed.
+        """
+        store = _finished(rows, plan=self, max_skipped=max_skipped)
+        job = files.path(self.out) / catalog.JOB
+        if job.exists():
+            job.rmtree()
+        return store
+
+
+def plan_store(
+    records: Sequence[Record],
+    *,
+    out: str | os.PathLike,
+    spec: InputSpec,
+    shards: int = 0,
+    codec: str = "png",
+    store_as: str = "views",
+    seconds: float = TIME_LIMIT,
+) -> Plan:
+    """What there is to do for a store of `records`; for those who run it by other means.
+
+    Args:
       out: the store's folder, local or `gs://`.
       spec: how videos are shown; its frames, band, cap and rule decide the pictures, its tiling
         the views.
@@ -59,15 +129,11 @@ def write_shards(
       codec: png, webp, ppm (exact) or jpeg[:QUALITY]; see `pictures`.
       store_as: `views`: the two scales that tiles are made of, which is small and needs no
         resizing at read, for this tiling alone. `grid`: the whole picture, for any tiling.
-      workers: processes that render; 0 renders in this one.
-      max_skipped: share of records that may fall out because they cannot be rendered.
       seconds: how long one video may take.
 
     Raises:
       ConfigError: an unknown `codec` or `store_as`, no records, or fewer than 0 shards.
-      WorkdirError: `out` is a store of other records or settings.
-      RecordError: too many records cannot be rendered; names the first. What was rendered stays.
-      StorageError: the disk is full.
+      WorkdirError: `out` is a finished store of other records or settings.
     """
     codec = pictures.check_codec(codec)
     if store_as not in catalog.PICTURES or shards < 0 or not records:
@@ -79,23 +145,16 @@ def write_shards(
     made = catalog.made_with(spec, pictures=store_as, codec=codec)
     items = _items(records, count=count)
     by = _digest(items, made)
+    there = None
     if (files.path(out) / catalog.STORE).exists():
-        return _same(catalog.load(out), by=by)
-    job = jobs.open_store(str(files.path(out) / catalog.JOB))
-    jobs.begin(job, items, shard_size=1, settings={"made": made, "by": by})
+        there = _same(catalog.load(out), by=by)
     render = Renderer(os.fspath(out), spec, store_as, codec, seconds)
-    if workers:
-        jobs.run_pool(job, render, workers=workers, attempts=1, console=console)
-    else:
-        jobs.work(job, render, attempts=1)
-    store = _finished(list(jobs.merge(job)), out=out, made=made, by=by, max_skipped=max_skipped)
-    files.path(str(files.path(out) / catalog.JOB)).rmtree()
-    return store
+    return Plan(os.fspath(out), items, render, made, by, there)
 
 
 def _items(records: Sequence[Record], *, count: int) -> list[dict[str, Any]]:
     """One item a shard: its number, how many there are, and its records as JSON."""
-    folder = _common_folder([v.path for r in records for v in r.visuals])
+    folder = common_folder(records)
     borders = [len(records) * k // count for k in range(count + 1)]
     return [
         {
@@ -108,9 +167,9 @@ def _items(records: Sequence[Record], *, count: int) -> list[dict[str, Any]]:
     ]
 
 
-def _common_folder(paths: Sequence[str]) -> str:
-    """The folder above all of `paths`: what stays out of the names in a store."""
-    folders = {os.path.dirname(p) for p in paths}
+def common_folder(records: Sequence[Record]) -> str:
+    """The folder above all files that `records` show: it stays out of the names in a store."""
+    folders = {os.path.dirname(v.path) for r in records for v in r.visuals}
     if not folders or len({os.path.isabs(f) for f in folders}) > 1:
         return ""
     return os.path.commonpath(folders)
@@ -268,33 +327,25 @@ def _beside(out: str) -> str | None:
     return str(folder)
 
 
-def _finished(
-    rows: Sequence[Mapping[str, Any]],
-    *,
-    out: str | os.PathLike,
-    made: Mapping[str, Any],
-    by: str,
-    max_skipped: float,
-) -> Catalog:
-    """Checks what the workers say against the files, and closes the store."""
+def _finished(rows: Sequence[Mapping[str, Any]], *, plan: Plan, max_skipped: float) -> Catalog:
     failed = [row for row in rows if row["error"] is not None]
     if failed:
         raise StorageError(
-            f"{out}: {len(failed)} of {len(rows)} shards failed; {failed[0]['error']}",
-            mend=f"remove {out}/{catalog.JOB} and build again",
+            f"{plan.out}: {len(failed)} of {len(rows)} shards failed; {failed[0]['error']}",
+            mend=f"remove {plan.out}/{catalog.JOB} and build again",
         )
     shards = [Shard(**row["shard"]) for row in rows]
     skipped = [tuple(pair) for row in rows for pair in row["skipped"]]
     whole = sum(s.records for s in shards) + len(skipped)
-    if len(skipped) > max_skipped * whole or not shards or whole == len(skipped):
+    if len(skipped) > max_skipped * whole or whole == len(skipped):
         named = "; ".join(why if where in why else f"{where}: {why}" for where, why in skipped[:3])
         raise RecordError(
             f"{len(skipped)} of {whole} records cannot be rendered: {named}",
             mend="raise data.max_skipped to leave them out; or mend them, remove "
-            f"{out}/{catalog.JOB} and build again",
+            f"{plan.out}/{catalog.JOB} and build again",
         )
-    lines = [line for row in rows for line in row["lines"]]
     size = sum(row["size"] for row in rows)
-    how = dict(made=made, shards=shards, lines=lines, skipped=skipped, by=by, example_bytes=size)
-    seal.finish(out, **how)
-    return catalog.load(out)  # every file is there in its size
+    lines = [line for row in rows for line in row["lines"]]
+    seal.describe(plan.out, made=plan.made, shards=shards, size=size)
+    seal.finish(plan.out, made=plan.made, shards=shards, lines=lines, skipped=skipped, by=plan.by)
+    return catalog.load(plan.out)  # every file is there in its size
