@@ -10,10 +10,11 @@ import numpy as np
 from PIL import Image
 
 from sg4v_jax.bench import original
+from sg4v_jax.data.index import build_index
 from sg4v_jax.data.inputs import InputSpec
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.data.record import Record, Visual
-from sg4v_jax.data.rows import Rows, build_index
+from sg4v_jax.data.rows import Rows
 from sg4v_jax.errors import MissingVideoError, Sg4vError, VideoError
 from sg4v_jax.text.chat import Turn
 from sg4v_jax.text.tokenizer import Tokenizer

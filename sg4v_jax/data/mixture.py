@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ from sg4v_jax.data.readers import READERS
 from sg4v_jax.data.record import Record
 from sg4v_jax.errors import ConfigError, RecordError
 from sg4v_jax.text.chat import IMAGE_PLACEHOLDER
+
+_KINDS = {"expected": (int, "a whole number"), "weight": (int | float, "a number")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,8 @@ class Part:
       next_step: what to do if it is not there.
       preamble: text put before the first question of each record that shows something, right
         after its `<image>`; as `InputSpec.preamble` does in chat.
+      weight: how much of it an epoch of the mix holds: 1 is each record once, 2.5 each two or
+        three times, 0.25 a quarter, another one each epoch (`draws.Draws`).
     """
 
     name: str
@@ -53,15 +58,21 @@ class Part:
     licence: str = ""
     next_step: str = ""
     preamble: str = ""
+    weight: float = 1.0
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            value, kind = getattr(self, field.name), int if field.name == "expected" else str
+            value, (kind, said) = getattr(self, field.name), _KINDS.get(field.name, (str, "a text"))
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise ConfigError(
                     f"data part {self.name!r}: field {field.name!r} is {value!r:.60}",
-                    mend=f"give it as {'a whole number' if kind is int else 'a text'}",
+                    mend=f"give it as {said}",
                 )
+        if not 0 < self.weight < math.inf:
+            raise ConfigError(
+                f"data part {self.name!r}: field 'weight' is {self.weight!r}",
+                mend="give a number above 0; take the part out to leave it out",
+            )
         if not self.name or not self.file:
             raise ConfigError(
                 f"data part {self.name!r}: name and file must be given",
@@ -172,6 +183,11 @@ def _with_preamble(record: Record, preamble: str) -> tuple:
         return record.turns
     asked = f"{start}{preamble}{first.content.removeprefix(start)}"
     return (dataclasses.replace(first, content=asked), *rest)
+
+
+def weights_of(parts: Sequence[Part]) -> dict[str, float]:
+    """The weight of each part by its name, for `Rows`."""
+    return {part.name: part.weight for part in parts}
 
 
 def read_mix(parts: Sequence[Part], *, seed: int = 0) -> list[Record]:

@@ -1,149 +1,30 @@
 """Global rows: record numbers planned into rows, read by number, the same everywhere.
 
 `Rows[i]` is row `i` of the run, counted over all epochs; each epoch is filled up with empty rows
-to whole batches, so no record is lost or repeated and steps are known exactly. Worker processes
+to whole batches, so no record is lost or repeated (unless parts have weights) and steps are known
+exactly. Worker processes
 import this module, so it imports neither jax nor grain.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from sg4v_jax import files
 from sg4v_jax.batch import Batch
 from sg4v_jax.data import layout, packing
-from sg4v_jax.data.inputs import InputSpec, Picture, measure
-from sg4v_jax.data.record import Note, Record, Visual
-from sg4v_jax.data.store import catalog
-from sg4v_jax.errors import ConfigError, RecordError, Sg4vError
+from sg4v_jax.data.draws import Draws, repeats
+from sg4v_jax.data.index import Index
+from sg4v_jax.data.inputs import InputSpec, Picture
+from sg4v_jax.data.record import Note, Record
+from sg4v_jax.errors import ConfigError, Sg4vError
 from sg4v_jax.text.tokenizer import Tokenizer
 from sg4v_jax.video.decode import TIME_LIMIT
 
 log = logging.getLogger(__name__)
-
-
-TOO_LONG = ("error", "drop", "truncate")
-
-
-@dataclasses.dataclass(frozen=True)
-class Index:
-    """The index pass over a data set: usable records with sizes and lengths, and what fell out.
-
-    Attributes:
-      records: the usable ones.
-      sizes: (width, height) of each record's pictures.
-      lengths: i64[records, 3]: positions, tiles, scored.
-      skipped: (file and record, reason) of the others.
-      limit: positions that samples are cut to; None where none is cut.
-      truncated: how many that cut.
-    """
-
-    records: tuple[Record, ...]
-    sizes: tuple[tuple[tuple[int, int], ...], ...]
-    lengths: np.ndarray
-    skipped: tuple[tuple[str, str], ...]
-    limit: int | None = None
-    truncated: int = 0
-
-
-def build_index(
-    records: Sequence[Record],
-    *,
-    spec: InputSpec,
-    tokenizer: Tokenizer,
-    max_skipped: float = 0.01,
-    progress: Callable[[Iterable], Iterable] = lambda x: x,
-    too_long: str = "error",
-    budget: packing.Budget | None = None,
-    seconds: float = TIME_LIMIT,
-) -> Index:
-    """Measures every record; those that cannot be used are named, not replaced.
-
-    Args:
-      max_skipped: share of the records that may fall out.
-      progress: wraps the records, to show how far it is.
-      too_long: what becomes of a sample longer than a row. `error`: `Rows` refuses it. `drop`: it
-        is skipped, with how long it is. `truncate`: it is cut to the row's positions as the
-        original does (`layout.truncate`), and skipped if nothing to train on is left; too many
-        tiles or scored positions in what is left are an error all the same.
-      budget: what a row holds; needed unless `too_long` is `error`.
-      seconds: how long one video may take.
-
-    Raises:
-      RecordError: more than `max_skipped` of the records cannot be used; names the first ones.
-      ConfigError: an unknown `too_long`, no budget for it, or records of a store whose pictures
-        were made otherwise than `spec` says.
-    """
-    if too_long not in TOO_LONG or (too_long != "error" and budget is None):
-        raise ConfigError(
-            f"too_long {too_long!r} with budget {budget}", mend=f"use one of {TOO_LONG}, a budget"
-        )
-    limit = budget.positions if too_long == "truncate" else None
-    check_stores(records, spec=spec)
-    kept, sizes, lengths, skipped, truncated = [], [], [], [], 0
-    size_of = _Sizes(spec, seconds=seconds)
-    for record in progress(records):
-        try:
-            found = measure(
-                record, spec=spec, tokenizer=tokenizer, size_of=size_of, positions=limit
-            )
-        except Sg4vError as e:
-            skipped.append((record.where, e.message))
-            continue
-        if too_long == "drop" and (over := packing.excess(found.lengths, budget=budget)):
-            skipped.append((record.where, f"too long: {over[1]}"))
-            continue
-        kept.append(record)
-        sizes.append(found.sizes)
-        lengths.append(found.lengths)
-        truncated += found.cut
-    if len(skipped) > max_skipped * len(records) or not kept:
-        named = (why if where in why else f"{where}: {why}" for where, why in skipped[:3])
-        first = "; ".join(named) or "there are no records"
-        raise RecordError(
-            f"{len(skipped)} of {len(records)} records cannot be used: {first}",
-            mend="mend or remove them, or raise data.max_skipped",
-        )
-    array = np.array(lengths, np.int64).reshape(-1, 3)
-    return Index(tuple(kept), tuple(sizes), array, tuple(skipped), limit, truncated)
-
-
-def check_stores(records: Iterable[Record], *, spec: InputSpec) -> None:
-    """Checks that stored pictures are what `spec` would make of the videos.
-
-    Raises:
-      ConfigError: they were made otherwise; names the store and the fields.
-    """
-    shards = {v.slot.shard for r in records for v in r.visuals if v.slot is not None}
-    for folder in sorted({str(files.path(shard).parent) for shard in shards}):
-        catalog.check_inputs(catalog.load(folder), spec)
-
-
-class _Sizes:
-    """Sizes of pictures by file; each file is opened once, the broken ones too."""
-
-    def __init__(self, spec: InputSpec, *, seconds: float):
-        self._spec, self._seconds = spec, seconds
-        self._known: dict[str, tuple[int, int] | Sg4vError] = {}
-
-    def __call__(self, visual: Visual) -> tuple[int, int]:
-        if visual.slot is not None:
-            return visual.slot.size
-        key = f"{visual.kind}:{visual.path}"
-        if key not in self._known:
-            try:
-                self._known[key] = self._spec.visual_size(visual, seconds=self._seconds)
-            except Sg4vError as e:
-                self._known[key] = e
-        found = self._known[key]
-        if isinstance(found, Sg4vError):
-            raise found
-        return found
 
 
 class Read(NamedTuple):
@@ -151,6 +32,14 @@ class Read(NamedTuple):
 
     batch: Batch
     notes: tuple[Note, ...]
+
+
+class _Epoch(NamedTuple):
+    """The plan of an epoch, over its draws: record numbers, and how often each came before."""
+
+    plan: packing.Plan
+    drawn: np.ndarray
+    repeats: np.ndarray
 
 
 class Rows:
@@ -163,6 +52,7 @@ class Rows:
       sampling: `rand` draws other frames of a video in each epoch, from the seed, the epoch and
         the record alone; empty: the frames that `spec` says, as chat sees them.
       seconds: how long one video may take.
+      weights: of the parts of the mix, by name (`draws.Draws`); a part has 1 unless named.
 
     Raises:
       BudgetError: a sample longer than a row.
@@ -182,6 +72,7 @@ class Rows:
         microbatch: int = 0,
         sampling: str = "",
         seconds: float = TIME_LIMIT,
+        weights: Mapping[str, float] | None = None,
     ):
         if sampling not in ("", "rand"):
             raise ConfigError(
@@ -198,16 +89,29 @@ class Rows:
         self.batch_rows, self.seed = batch_rows, seed
         self.sampling, self.seconds = sampling, seconds
         self._plan_settings = dict(seed=seed, norm=norm, microbatch=microbatch)
-        self._plans: dict[int, packing.Plan] = {}
+        self._plans: dict[int, _Epoch] = {}
+        parts = [record.part for record in index.records]
+        self._draws = Draws(parts, weights=weights or {}, seed=seed)
         self._ends = (0,)  # global row at which each planned epoch begins
 
     def plan(self, epoch: int) -> packing.Plan:
-        """The plan of one epoch (kept, as several threads read from the same two or three)."""
+        """The plan of one epoch; its rows count the epoch's draws, which are all records in their
+        order unless parts have weights."""
+        return self._epoch(epoch).plan
+
+    def digest(self) -> str:
+        """A short hash of the plan; equal ones give equal rows in all epochs."""
+        return self.plan(0).digest() + self._draws.digest()
+
+    def _epoch(self, epoch: int) -> _Epoch:
+        """Kept, as several threads read from the same two or three."""
         planned = self._plans.get(epoch)
         if planned is None:
-            planned = packing.plan(
-                self.index.lengths, budget=self.budget, epoch=epoch, **self._plan_settings
+            drawn = self._draws.of(epoch)
+            plan = packing.plan(
+                self.index.lengths[drawn], budget=self.budget, epoch=epoch, **self._plan_settings
             )
+            planned = _Epoch(plan, drawn, repeats(drawn))
             self._plans[epoch] = planned
             for old in [e for e in list(self._plans) if e < epoch - 2]:
                 self._plans.pop(old, None)
@@ -228,6 +132,16 @@ class Rows:
 
     def records_of(self, row: int) -> np.ndarray:
         """The record numbers in a global row; empty where the epoch is filled up."""
+        epoch, _ = self.locate(row)
+        return self._epoch(epoch).drawn[self._places(row)]
+
+    def repeats_of(self, row: int) -> np.ndarray:
+        """How often each record of a global row came before in its epoch, by `records_of`."""
+        epoch, _ = self.locate(row)
+        return self._epoch(epoch).repeats[self._places(row)]
+
+    def _places(self, row: int) -> np.ndarray:
+        """The draws in a global row, counted within the epoch."""
         epoch, local = self.locate(row)
         rows = self.plan(epoch).rows
         return rows[local] if local < len(rows) else np.array([], np.int64)
@@ -242,29 +156,31 @@ class Rows:
         A record that cannot be read now leaves its place empty and moves no other.
         """
         epoch, _ = self.locate(row)
-        weights = self.plan(epoch).weights
-        placed, notes = [], []
-        for number in self.records_of(row).tolist():
-            sequence, tiles, said = self._read(number, epoch=epoch)
-            placed.append(layout.Placed(sequence, tiles, float(weights[number])))
+        planned, placed, notes = self._epoch(epoch), [], []
+        for place in self._places(row).tolist():
+            number, repeat = int(planned.drawn[place]), int(planned.repeats[place])
+            sequence, tiles, said = self._read(number, epoch=epoch, repeat=repeat)
+            placed.append(layout.Placed(sequence, tiles, float(planned.plan.weights[place])))
             notes += said
         anyres = self.spec.anyres
         batch = layout.place(placed, budget=self.budget, side=anyres.side, patches=anyres.patches)
         return Read(batch, tuple(notes))
 
-    def pictures(self, number: int, *, epoch: int) -> list[Picture]:
-        """What stands at each image place of record `number` in `epoch`.
+    def pictures(self, number: int, *, epoch: int, repeat: int = 0) -> list[Picture]:
+        """What stands at each image place of record `number` in `epoch`, where it may come again.
 
         Raises:
           Sg4vError: a picture that cannot be read.
         """
         return [
-            self.spec.load(visual, rng=self._rng(epoch, number, place), seconds=self.seconds)
+            self.spec.load(
+                visual, rng=self._rng(epoch, number, place, repeat), seconds=self.seconds
+            )
             for place, visual in enumerate(self.index.records[number].visuals)
         ]
 
     def _read(
-        self, number: int, *, epoch: int
+        self, number: int, *, epoch: int, repeat: int
     ) -> tuple[layout.Sequence1D, np.ndarray | None, list[Note]]:
         """A record laid out; its tiles, None where its pictures cannot be read; what to note."""
         record, sizes = self.index.records[number], self.index.sizes[number]
@@ -273,7 +189,9 @@ class Rows:
         )
         try:
             shown = [
-                self.spec.show(visual, rng=self._rng(epoch, number, place), seconds=self.seconds)
+                self.spec.show(
+                    visual, rng=self._rng(epoch, number, place, repeat), seconds=self.seconds
+                )
                 for place, visual in enumerate(record.visuals)
             ]
         except Sg4vError as e:
@@ -293,11 +211,12 @@ class Rows:
         ]
         return sequence, tiles[: sequence.tiles], substituted
 
-    def _rng(self, epoch: int, number: int, place: int) -> np.random.Generator | None:
+    def _rng(self, epoch: int, number: int, place: int, repeat: int) -> np.random.Generator | None:
         """What draws the frames of one image place; None where the spec's rule picks them."""
         if self.sampling != "rand":
             return None
-        return np.random.default_rng([self.seed, epoch, number, place])
+        again = [repeat] if repeat else []
+        return np.random.default_rng([self.seed, epoch, number, place, *again])
 
 
 def _skipped(record: Record, reason: str) -> Note:

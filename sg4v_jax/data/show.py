@@ -267,12 +267,13 @@ def pictures(rows: Rows, view: RowView, batch: Batch) -> Iterator[tuple[str, np.
     the picture before it is cut. Each sample that has tiles gives `sample_0_tiles`: these side by
     side, as the model gets them, grey between them.
     """
-    for number, (sample, record) in enumerate(
-        zip(view.samples, rows.records_of(view.row), strict=True)
+    records, repeats = rows.records_of(view.row), rows.repeats_of(view.row)
+    for number, (sample, record, repeat) in enumerate(
+        zip(view.samples, records.tolist(), repeats.tolist(), strict=True)
     ):
         if not sample.spans or not sample.tiles:
             continue
-        for place, picture in enumerate(rows.pictures(int(record), epoch=view.epoch)):
+        for place, picture in enumerate(rows.pictures(record, epoch=view.epoch, repeat=repeat)):
             suffix = f"_{place}" if place else ""
             yield f"sample_{number}_grid{suffix}", picture.pixels
         tiles = batch.tiles[sample.tiles.start : sample.tiles.stop]

@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.progress import track
 
 from sg4v_jax import files
+from sg4v_jax.data.index import Index, build_index
 from sg4v_jax.data.inputs import InputSpec
-from sg4v_jax.data.mixture import parts_of, read_mix
+from sg4v_jax.data.mixture import parts_of, read_mix, weights_of
 from sg4v_jax.data.packing import Budget
-from sg4v_jax.data.rows import Index, Rows, build_index
+from sg4v_jax.data.rows import Rows
 from sg4v_jax.data.skips import SkipLog
 from sg4v_jax.errors import ConfigError
 from sg4v_jax.models.lora import LoRA, attach
@@ -30,6 +31,7 @@ from sg4v_jax.weights.load import load_model_settings
 from sg4v_jax.weights.store import ModelSettings, anyres_of
 
 SKIPPED = "skipped.jsonl"
+INDEX = "index"  # of a working directory: what the index pass learnt
 SAID = 5  # skipped records that are named on the console
 
 
@@ -136,12 +138,24 @@ def make_optimizer(
 
 
 def build_rows(
-    config: ml_collections.ConfigDict, settings: ModelSettings, *, console: Console
+    config: ml_collections.ConfigDict,
+    settings: ModelSettings,
+    *,
+    console: Console,
+    folder: str | os.PathLike | None = None,
 ) -> Rows:
-    """Reads the annotations, measures every record, and plans the training rows."""
+    """Reads the annotations, measures every record, and plans the training rows.
+
+    What is measured is kept in `folder/index` for the next start, where a folder is given.
+    """
     data = config.data
     how = dict(norm=data.norm, microbatch=data.microbatch, sampling=data.train_sampling)
-    return _rows(config, settings, data, console=console, **how)
+    cache = _index_cache(folder, "train")
+    return _rows(config, settings, data, console=console, cache=cache, **how)
+
+
+def _index_cache(folder: str | os.PathLike | None, name: str) -> str | None:
+    return None if folder is None else str(files.path(folder) / INDEX / f"{name}.json")
 
 
 def skip_log(
@@ -159,7 +173,11 @@ def skip_log(
 
 
 def held_out_rows(
-    config: ml_collections.ConfigDict, settings: ModelSettings, *, console: Console
+    config: ml_collections.ConfigDict,
+    settings: ModelSettings,
+    *,
+    console: Console,
+    folder: str | os.PathLike | None = None,
 ) -> Rows | None:
     """The rows of `eval.annotations` and `eval.parts`; None where there are none.
 
@@ -167,7 +185,8 @@ def held_out_rows(
     """
     if not config.eval.annotations and not config.eval.parts:
         return None
-    return _rows(config, settings, config.eval, console=console)
+    cache = _index_cache(folder, "held_out")
+    return _rows(config, settings, config.eval, console=console, cache=cache)
 
 
 def _rows(
@@ -176,11 +195,13 @@ def _rows(
     source: Mapping[str, Any],
     *,
     console: Console,
+    cache: str | None,
     **how: Any,
 ) -> Rows:
     """Rows over the parts that `source` names."""
     data = config.data
-    records = read_mix(parts_of(source), seed=config.run.seed)
+    parts = parts_of(source)
+    records = read_mix(parts, seed=config.run.seed)
     budget = Budget(data.positions, data.tiles, data.scored)
     index = build_index(
         records,
@@ -191,6 +212,7 @@ def _rows(
         too_long=data.too_long,
         budget=budget,
         seconds=data.decode_seconds,
+        cache=cache,
     )
     _say_skipped(index, console=console)
     if index.truncated:
@@ -203,6 +225,7 @@ def _rows(
         batch_rows=data.batch_rows,
         seed=config.run.seed,
         seconds=data.decode_seconds,
+        weights=weights_of(parts),
         **how,
     )
 

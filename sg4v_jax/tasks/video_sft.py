@@ -46,9 +46,9 @@ def train(config: ml_collections.ConfigDict, *, folder: str, console: Console) -
     groups = optim.assign(list(shape.shapes), run_setup.rules(config))
     mesh = sharding.make_mesh(dict(config.run.mesh))
     sharding.check_batch(config.data.batch_rows // config.data.accumulate, mesh=mesh)
-    rows = run_setup.build_rows(config, settings, console=console)
+    rows = run_setup.build_rows(config, settings, console=console, folder=folder)
     skips = run_setup.skip_log(config, rows, folder=folder)
-    test_rows = run_setup.held_out_rows(config, settings, console=console)
+    test_rows = run_setup.held_out_rows(config, settings, console=console, folder=folder)
     if config.eval.every and test_rows is None:
         raise ConfigError(
             f"eval.every is {config.eval.every}, but there is nothing to evaluate",
@@ -86,7 +86,7 @@ class _Run:
         """Starts or resumes, and hands all to the loop."""
         c = self.config
         current, data = self.start(optimizer, checkpoints)
-        digest = rows.plan(0).digest()
+        digest = rows.digest()
         workdir.check_data(self.folder, data, plan=digest)
         first, last = int(current.step), c.optim.stop_step or steps
         self.introduce(current, rows, first=first, steps=steps)

@@ -7,6 +7,7 @@ says which one is missing. `tokenizer_files.py` reads the files.
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -87,6 +88,10 @@ class Tokenizer:
           StorageError: the disk is full or the folder cannot be written.
         """
         files.write_atomic(path, self._backend.to_str(pretty=True))
+
+    def digest(self) -> str:
+        """A hash of all that decides ids; equal tokenizers have equal ones."""
+        return hashlib.sha256(self._backend.to_str().encode()).hexdigest()
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Token ids of `text`.

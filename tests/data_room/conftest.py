@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from sg4v_jax.data.index import build_index
 from sg4v_jax.data.inputs import InputSpec
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.data.readers import read_llava_json
-from sg4v_jax.data.rows import Rows, build_index
+from sg4v_jax.data.rows import Rows
 from sg4v_jax.text.tokenizer import train_byte_bpe
 from sg4v_jax.video.anyres import AnyRes
 from sg4v_jax.world.dataset import make_dataset

@@ -14,10 +14,10 @@ import pytest
 
 from sg4v_jax.batch import Batch
 from sg4v_jax.data import layout, packing
+from sg4v_jax.data.index import build_index
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.data.readers import read_llava_json
 from sg4v_jax.data.record import Record
-from sg4v_jax.data.rows import build_index
 from sg4v_jax.errors import BudgetError, RecordError
 from sg4v_jax.text.chat import Turn
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from sg4v_jax.data import pipeline
+from sg4v_jax.data.index import build_index
 from sg4v_jax.data.inputs import InputSpec
 from sg4v_jax.data.mixture import Part, read_part
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.data.record import Note, Record, Visual
-from sg4v_jax.data.rows import build_index
 from sg4v_jax.errors import ConfigError, DecodeTimeoutError, Sg4vError
 from sg4v_jax.text.chat import Turn
 from sg4v_jax.video.decode import Decoded

@@ -13,11 +13,11 @@ from PIL import Image
 from rich.console import Console
 
 from sg4v_jax.data import show
+from sg4v_jax.data.index import build_index
 from sg4v_jax.data.layout import SEPARATOR, anyres_index
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.data.readers import read_llava_json
 from sg4v_jax.data.record import Record, Visual
-from sg4v_jax.data.rows import build_index
 from sg4v_jax.text.chat import Turn
 from sg4v_jax.video.anyres import AnyRes, geometry
 

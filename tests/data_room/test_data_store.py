@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from sg4v_jax.data import check
+from sg4v_jax.data.index import build_index
 from sg4v_jax.data.mixture import Part, read_part
 from sg4v_jax.data.pipeline import batches
 from sg4v_jax.data.readers import READERS, read_llava_json
-from sg4v_jax.data.rows import build_index
 from sg4v_jax.data.store import catalog, example, read
 from sg4v_jax.data.store.write import Renderer, write_shards
 from sg4v_jax.errors import (

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from sg4v_jax.data import layout
+from sg4v_jax.data.index import build_index
 from sg4v_jax.data.inputs import measure
 from sg4v_jax.data.layout import SEPARATOR, TEXT, Sequence1D, truncate
 from sg4v_jax.data.packing import Budget, excess
 from sg4v_jax.data.record import Record
-from sg4v_jax.data.rows import build_index
 from sg4v_jax.errors import BudgetError, ConfigError, RecordError
 from sg4v_jax.text.chat import Turn
 
