@@ -19,7 +19,7 @@ LONGEST_FILE = 500
 
 LEVELS = {
     0: ("", "errors", "files", "batch", "sharding"),
-    1: ("jobs", "report", "video", "text", "world"),
+    1: ("jobs", "report", "video", "text", "world", "endpoint"),
     2: ("models", "data"),
     3: ("weights",),
     4: ("train", "infer"),
@@ -49,6 +49,7 @@ WITHOUT_JAX = (
     "world",
     "data",
     "jobs",
+    "endpoint",
 )
 BUT_WITH_JAX = ("data.pipeline",)  # runs beside the training step, not in its workers
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax")

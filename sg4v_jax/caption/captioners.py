@@ -29,32 +29,6 @@ class CaptionRequest:
         return tuple(image.shape for image in self.images)
 
 
-class Answer(str):
-    """A text with what it cost: a captioner that knows answers with these instead of plain str.
-
-    Attributes:
-      prompt_tokens, completion_tokens: None where not known.
-      truncated: whether the token limit cut it off.
-    """
-
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    truncated: bool
-
-    def __new__(
-        cls,
-        text: str,
-        *,
-        prompt_tokens: int | None = None,
-        completion_tokens: int | None = None,
-        truncated: bool = False,
-    ):
-        self = super().__new__(cls, text)
-        self.prompt_tokens, self.completion_tokens = prompt_tokens, completion_tokens
-        self.truncated = truncated
-        return self
-
-
 class Captioner(Protocol):
     """Answers requests. `name` tells model and settings, for the rows that it makes.
 

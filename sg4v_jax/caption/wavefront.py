@@ -19,8 +19,9 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 
-from sg4v_jax.caption.captioners import Answer, Captioner, CaptionRequest
+from sg4v_jax.caption.captioners import Captioner, CaptionRequest
 from sg4v_jax.caption.sliding import Program, VideoCaption
+from sg4v_jax.endpoint.client import Answer
 from sg4v_jax.errors import ConfigError, RecordError
 from sg4v_jax.jobs.items import FATAL
 
@@ -31,7 +32,7 @@ _IN_FLIGHT = 3  # batches: one running, two ready, so that a slow batch on the h
 class Outcome:
     """How a program ended: `caption`, or the `error` that ended it.
 
-    `tokens` are the sums over its answers, as far as the captioner tells (`captioners.Answer`).
+    `tokens` are the sums over its answers, as far as the captioner tells (`endpoint.client.Answer`).
     """
 
     id: str

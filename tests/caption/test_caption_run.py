@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from sg4v_jax.caption import run_items
-from sg4v_jax.caption.captioners import Answer
 from sg4v_jax.caption.job import run_job
 from sg4v_jax.caption.run import CaptionWork
+from sg4v_jax.endpoint.client import Answer
 from sg4v_jax.errors import ConfigError, RecordError, StorageError
 from sg4v_jax.video.encode import write_mp4
 from sg4v_jax.world.parse import caption_events
