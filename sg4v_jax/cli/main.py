@@ -33,6 +33,7 @@ VERBS = {
     "convert inspect": ("convert_inspect", "what a checkpoint is, from its headers alone"),
     "convert verify": ("convert_verify", "compare two checkpoints, number by number"),
     "convert random": ("convert_random", "a checkpoint of random numbers, to rehearse with"),
+    "eval score": ("eval_score", "score answers to a benchmark's questions"),
     "world make": ("world_make", "render a data set of videos with captions and questions"),
     "world slides": ("world_slides", "render clips of unrelated frames, to learn to see"),
     "world eval": ("world_eval", "answer a rendered data set's questions; write a report"),
