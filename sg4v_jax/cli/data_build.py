@@ -1,0 +1,154 @@
+"""sg4v data build --captions=FILE --out=DIR [--format=llava_json] [--style=STYLE ...]
+or: sg4v data build --replace_captions=MIX --with=FILE --out=DIR [--style=STYLE ...]
+
+Turns captions into training data, one file an arm. All arms hold the same videos in the same
+order with the same questions; only the text differs, and OUT/diff.html proves it.
+
+STYLE  detailed, short, first_n_sentences:N, truncate:TOKENS, long_static, shuffled, or
+       mix:detailed=0.7,short=0.3; give --style again for each arm
+FILE   rows of `sg4v caption run`, the published ShareGPT4Video JSONL, Panda-70M's CSV, LLaVA
+       JSON, Open-Sora-Plan JSON, Wan's metadata.csv, or any CSV or JSONL (--columns)
+
+--short_from=PANDA.csv joins short captions by video id and time. Rows that cannot be used are left
+out of all arms, counted, and named in OUT/problems.jsonl; above --max_left_out nothing is built.
+Run again after a stop, it goes on.
+
+The second form is the paper's first experiment: exactly the caption samples of a conversation mix
+(those that --caption_samples recognises) are replaced one for one; all other bytes stay.
+"""
+
+from absl import flags
+from rich.console import Console
+
+from sg4v_jax.errors import ConfigError
+
+_CAPTIONS = flags.DEFINE_string("captions", None, "the caption file")
+_OUT = flags.DEFINE_string("out", None, "folder to write to")
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    "llava_json",
+    ["arrayrecord", "llava_json", "sharegpt4video_jsonl", "osp", "wan"],
+    "what to build",
+)
+_SOURCE = flags.DEFINE_string("source_format", None, "of --captions, if it cannot be told")
+_STYLE = flags.DEFINE_multi_string("style", ["detailed"], "an arm; may be given again")
+_SEED = flags.DEFINE_integer("seed", 0, "of prompts, mixes and orders", lower_bound=0)
+_WHICH = flags.DEFINE_enum(
+    "which", "summary", ["summary", "keyframes", "all"], "captions of the video, of its parts, both"
+)
+_COLUMNS = flags.DEFINE_list("columns", [], "such as id=clip,detailed=long_caption")
+_NAME = flags.DEFINE_string("video_name", "", "path of a video by {id}, {video_id}, {number}")
+_VIDEOS = flags.DEFINE_string("videos", "", "folder of the videos; each is then looked for")
+_MEDIA = flags.DEFINE_enum("media", "video", ["video", "image"], "what records show")
+_SUFFIX = flags.DEFINE_string("suffix", ".jpg", "ending of the pictures, for --media=image")
+_PROMPTS = flags.DEFINE_string("prompts", None, "file of questions, one a line (eight of ours)")
+_SHORT = flags.DEFINE_string("short_from", None, "Panda-70M CSV to join short captions from")
+_FALLBACK = flags.DEFINE_enum(
+    "fallback_encoding", "", ["", "cp1252", "latin-1"], "of rows that are not UTF-8"
+)
+_LIMIT = flags.DEFINE_integer("limit", 0, "most tokens of a caption; 0: any", lower_bound=0)
+_TOKENIZER = flags.DEFINE_string("tokenizer", "", "file that counts and cuts tokens")
+_LONG = flags.DEFINE_bool("allow_long", False, "build with over 1 % of captions above --limit")
+_LEFT = flags.DEFINE_float(
+    "max_left_out", 0.01, "share of rows that may be unusable", lower_bound=0, upper_bound=1
+)
+_WORKERS = flags.DEFINE_integer("workers", 1, "processes at work", lower_bound=1)
+_MIX = flags.DEFINE_string("replace_captions", None, "a conversation mix, JSON or JSONL")
+_WITH = flags.DEFINE_string("with", None, "the captions that come into the mix")
+_SAMPLES = flags.DEFINE_string(
+    "caption_samples", "question", "how the mix's caption samples are told: question[:REGEX], "
+    "id:REGEX, media:REGEX, words:N, ids:FILE",
+)  # fmt: skip
+_EXPECTED = flags.DEFINE_integer(
+    "expected", None, "caption samples that the mix should have; a multiple of 1000 is rounded"
+)
+
+
+def main(argv: list[str]) -> int:
+    from sg4v_jax.caption.bridge.assembly import Limits
+    from sg4v_jax.caption.bridge.told import told
+
+    console = Console()
+    limits = Limits(left_out=_LEFT.value, long=None if _LONG.value else 0.01)
+    if _MIX.value or _WITH.value:
+        report = _swap(limits)
+    else:
+        report = _build(limits)
+    console.print(told(report, out=_OUT.value), markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _build(limits):
+    from sg4v_jax.caption.bridge import proof
+    from sg4v_jax.caption.bridge.build import build
+
+    if not _CAPTIONS.value or not _OUT.value:
+        raise ConfigError("data build needs --captions and --out", mend="see its --help")
+    report = build(
+        _CAPTIONS.value,
+        _making("llava_json" if _FORMAT.value == "arrayrecord" else _FORMAT.value),
+        out=_OUT.value,
+        short_from=_SHORT.value,
+        limits=limits,
+        workers=_WORKERS.value,
+    )
+    proof.write(_OUT.value, report)
+    return report
+
+
+def _swap(limits):
+    from sg4v_jax.caption.bridge import proof, recognise
+    from sg4v_jax.caption.bridge.swap import swap
+
+    if not _MIX.value or not _WITH.value or not _OUT.value or _CAPTIONS.value:
+        raise ConfigError(
+            "--replace_captions needs --with and --out, and no --captions", mend="see its --help"
+        )
+    report = swap(
+        _MIX.value,
+        _WITH.value,
+        _making("llava_json"),
+        out=_OUT.value,
+        rule=recognise.parse(_SAMPLES.value),
+        expected=_EXPECTED.value,
+        short_from=_SHORT.value,
+        limits=limits,
+        workers=_WORKERS.value,
+    )
+    proof.write(_OUT.value, report)
+    return report
+
+
+def _making(target: str):
+    from sg4v_jax.caption.bridge.formats import ReadOptions, WriteOptions
+    from sg4v_jax.caption.bridge.work import Making
+
+    pairs = [column.partition("=") for column in _COLUMNS.value]
+    if bad := next((a for a, _, b in pairs if not a or not b), None):
+        raise ConfigError(f"--columns: {bad!r} names no column", mend="write field=column")
+    return Making(
+        source=_SOURCE.value or "",
+        target=target,
+        styles=tuple(_STYLE.value),
+        seed=_SEED.value,
+        prompts=_prompts(),
+        read=ReadOptions(
+            which=_WHICH.value,
+            columns={field: name for field, _, name in pairs},
+            video_name=_NAME.value,
+        ),
+        write=WriteOptions(media=_MEDIA.value, suffix=_SUFFIX.value),
+        fallback=_FALLBACK.value,
+        videos=_VIDEOS.value,
+        limit=_LIMIT.value,
+        tokenizer=_TOKENIZER.value,
+    )
+
+
+def _prompts() -> tuple[str, ...] | None:
+    from sg4v_jax.data.readers.source import read_text
+
+    if _PROMPTS.value is None:
+        return None
+    lines = (line.strip() for line in read_text(_PROMPTS.value).splitlines())
+    return tuple(line for line in lines if line)
