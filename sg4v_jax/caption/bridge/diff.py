@@ -175,7 +175,10 @@ def taken_apart(record: Mapping[str, Any], form: str) -> Parts:
         fields = TEXT.get(form, ())
         text = "\n".join(_text(rest.pop(f)) for f in fields if f in rest)
         asks = _json({f: rest.pop(f) for f in _ASKS if f in rest})
-    name = next((str(rest[f]) for f in _IDS if f in rest), "")
+    key = next((f for f in _IDS if f in rest), "")
+    name = str(rest.get(key, ""))
+    if key not in _SHOWS:
+        rest.pop(key, None)
     shows = {f: rest.pop(f) for f in _SHOWS if f in rest}
     return Parts(name, _json(shows), asks, _json(rest), text)
 

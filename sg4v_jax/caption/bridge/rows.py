@@ -80,7 +80,7 @@ class RowReader:
                 yield self._json(line, f"{self.name}: line {number}")
 
     def _list(self, content: bytes, first: int) -> Iterator[Row]:
-        found = spans.elements(b"[" + content + b"]", where=self.name)
+        found = list(spans.elements(io.BytesIO(b"[" + content + b"]"), where=self.name))
         for number, (start, end) in enumerate(found, first):
             yield self._json(content[start - 1 : end - 1], f"{self.name}: record {number}")
 

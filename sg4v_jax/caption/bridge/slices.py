@@ -5,14 +5,13 @@
     list    one JSON list of objects        (.json)
 
 The file is read once, from front to end, for its slices and its sha256; workers then read slices
-by their bytes, so that memory does not grow with the file (a list is mapped, not read).
+by their bytes, so that memory does not grow with the file.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import mmap
 import os
 import re
 from collections.abc import Iterator
@@ -25,7 +24,6 @@ from sg4v_jax.errors import RecordError
 LAYOUTS = {".jsonl": "lines", ".csv": "csv", ".json": "list"}
 SIZE = 1 << 20  # bytes of a slice, about; a row is never cut
 _BLOCK = 1 << 22
-BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 # The inside of a quoted cell with its closing quote; a doubled quote is a quote in it.
 _CLOSING = re.compile(rb'[^"]*(?:""[^"]*)*"(?!")')
@@ -94,7 +92,7 @@ def _cut(f: BinaryIO, layout: str, name: str, size: int) -> Sliced:
     start = f.read(3)
     if start.startswith(_UTF_16):
         raise RecordError(f"{name}: the text is UTF-16", mend="save it as UTF-8")
-    skip = len(BOM) if start == BOM else 0
+    skip = len(spans.BOM) if start == spans.BOM else 0
     f.seek(0)
     while block := f.read(_BLOCK):
         digest.update(block)
@@ -109,18 +107,9 @@ def _cut(f: BinaryIO, layout: str, name: str, size: int) -> Sliced:
     elif layout == "lines":
         slices = tuple(_gathered(_lines(f, skip), size))
     else:
-        with mapped(f) as content:
-            slices = tuple(_gathered(_elements(content, skip, name), size))
+        found = enumerate(spans.elements(f, where=name), 1)
+        slices = tuple(_gathered(((a, b, n) for n, (a, b) in found), size))
     return Sliced(layout, slices, header, total, digest.hexdigest())
-
-
-def mapped(f: BinaryIO):
-    """The file's bytes, to use in a `with`: mapped where it has a descriptor, else read."""
-    try:
-        return mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
-    except (AttributeError, OSError, ValueError):  # an object store has no descriptor to map
-        f.seek(0)
-        return memoryview(f.read())
 
 
 def _gathered(rows: Iterator[tuple[int, int, int]], size: int) -> Iterator[Slice]:
@@ -178,8 +167,3 @@ def quoted_after(line: bytes, *, inside: bool) -> bool:
         if opening < 0:
             return False
         at, inside = opening + 2, True
-
-
-def _elements(content, skip: int, name: str) -> Iterator[tuple[int, int, int]]:
-    for number, (start, end) in enumerate(spans.elements(content, start=skip, where=name), 1):
-        yield start, end, number

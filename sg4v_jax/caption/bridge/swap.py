@@ -19,7 +19,7 @@ import json
 import os
 import random
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import sg4v_jax
 from sg4v_jax import files
@@ -32,22 +32,28 @@ from sg4v_jax.data.readers.source import parse_json
 from sg4v_jax.errors import RecordError
 
 _SHOWN = 3
+_BLOCK = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Mix:
-    """A conversation mix as bytes: its records' stretches, and which are caption samples."""
+    """A conversation mix: its open file, its records' stretches, and which are caption samples."""
 
     name: str
-    content: Any
+    file: BinaryIO
+    size: int
     records: tuple[tuple[int, int], ...]
     samples: tuple[int, ...]
     format: str
 
+    def bytes(self, start: int, end: int) -> bytes:
+        """Some bytes of the file."""
+        self.file.seek(start)
+        return self.file.read(end - start)
+
     def raw(self, number: int) -> bytes:
         """The bytes of a record."""
-        start, end = self.records[number]
-        return bytes(self.content[start:end])
+        return self.bytes(*self.records[number])
 
 
 @contextlib.contextmanager
@@ -57,29 +63,36 @@ def open_mix(name: str | os.PathLike, rule: recognise.Rule) -> Iterator[Mix]:
     Raises:
       RecordError: it cannot be read, a record is no JSON object, or records of two formats.
     """
-    layout = slices.layout_of(name)
-    if layout == "csv":
+    if slices.layout_of(name) == "csv":
         raise RecordError(f"{name}: no conversation mix", mend="give a JSON or JSONL file")
-    slices.cut(name)  # says what is wrong with the file as a whole
-    with files.path(name).open("rb") as f, slices.mapped(f) as content:
-        records = tuple(_spans_of(content, layout, str(name)))
+    with _opened(name) as mix:
         samples, kinds = [], set()
-        for number, (start, end) in enumerate(records):
+        for number in range(len(mix.records)):
             where = f"{name}: record {number + 1}"
-            record = parse_json(_text(content[start:end], where), where=where)
+            record = parse_json(_text(mix.raw(number), where), where=where)
             if not isinstance(record, dict):
-                raise RecordError(f"{where}: expected an object", mend="give each as {{ }}")
+                raise RecordError(f"{where}: expected an object", mend="give each as { }")
             kinds.add("videochatgpt_json" if "q" in record else "llava_json")
             if rule(record):
                 samples.append(number)
         if len(kinds) > 1:
             raise RecordError(f"{name}: records of two formats", mend="swap one format at a time")
-        yield Mix(str(name), content, records, tuple(samples), *kinds or {"llava_json"})
+        form = kinds.pop() if kinds else "llava_json"
+        yield dataclasses.replace(mix, samples=tuple(samples), format=form)
 
 
-def _text(data, where: str) -> str:
+@contextlib.contextmanager
+def _opened(name: str | os.PathLike) -> Iterator[Mix]:
+    layout, size = slices.layout_of(name), slices.cut(name).size  # says what is wrong as a whole
+    with files.path(name).open("rb") as f:
+        f.seek(len(spans.BOM) if f.read(len(spans.BOM)) == spans.BOM else 0)
+        found = spans.elements(f, where=str(name)) if layout == "list" else spans.lines(f)
+        yield Mix(str(name), f, size, tuple(found), (), "")
+
+
+def _text(data: bytes, where: str) -> str:
     try:
-        return bytes(data).decode()
+        return data.decode()
     except UnicodeDecodeError as e:
         raise RecordError(f"{where}: not UTF-8 ({e})", mend="save the file as UTF-8") from e
 
@@ -192,10 +205,15 @@ def _swapped(mix: Mix, new: Iterator[bytes]) -> Iterator[bytes]:
     at = 0
     for number in mix.samples:
         start, end = mix.records[number]
-        yield bytes(mix.content[at:start])
+        yield from _blocks(mix, at, start)
         yield laid_out(next(new), like=mix.raw(number))
         at = end
-    yield bytes(mix.content[at:])
+    yield from _blocks(mix, at, mix.size)
+
+
+def _blocks(mix: Mix, start: int, end: int) -> Iterator[bytes]:
+    for at in range(start, end, _BLOCK):
+        yield mix.bytes(at, min(end, at + _BLOCK))
 
 
 def laid_out(record: bytes, *, like: bytes) -> bytes:
@@ -234,28 +252,20 @@ def differences(
     Raises:
       RecordError: the new file cannot be read.
     """
-    with files.path(name).open("rb") as f, slices.mapped(f) as content:
-        new = tuple(_spans_of(content, slices.layout_of(name), str(name)))
-        if len(new) != len(mix.records):
-            return [f"the count ({len(new)} records, {len(mix.records)} before)"]
+    with _opened(name) as new:
+        if len(new.records) != len(mix.records):
+            return [f"the count ({len(new.records)} records, {len(mix.records)} before)"]
         found, samples = [], set(mix.samples)
         at_mix = at_new = 0
-        for number, (old, now) in enumerate(zip(mix.records, new, strict=True)):
-            same = bytes(mix.content[at_mix : old[0]]) == bytes(content[at_new : now[0]])
+        for number, (old, now) in enumerate(zip(mix.records, new.records, strict=True)):
+            same = mix.bytes(at_mix, old[0]) == new.bytes(at_new, now[0])
             if number not in samples:
-                same &= mix.raw(number) == bytes(content[slice(*now)])
+                same &= mix.raw(number) == new.raw(number)
             elif captions is not None:
-                same &= json.loads(bytes(content[slice(*now)])) == json.loads(next(captions))
+                same &= json.loads(new.raw(number)) == json.loads(next(captions))
             if not same:
                 found.append(f"record {number + 1}")
             at_mix, at_new = old[1], now[1]
-        if bytes(mix.content[at_mix:]) != bytes(content[at_new:]):
+        if mix.bytes(at_mix, mix.size) != new.bytes(at_new, new.size):
             found.append("the end")
         return found
-
-
-def _spans_of(content, layout: str, name: str) -> Iterator[tuple[int, int]]:
-    skip = len(slices.BOM) if bytes(content[:3]) == slices.BOM else 0
-    if layout == "list":
-        return spans.elements(content, start=skip, where=name)
-    return spans.lines(content, start=skip)
