@@ -55,7 +55,11 @@ class RowReader:
                 mend=f"use one of {', '.join(FALLBACKS[1:])}",
             )
         if self.layout == "csv":
-            columns = self.columns
+            try:
+                columns = self.columns
+            except (RowFault, csv.Error) as e:
+                told = f"{e.kind}: {e.value}" if isinstance(e, RowFault) else str(e)
+                raise RecordError(f"{self.name}: line 1: {told}", mend="mend the header") from e
             if not columns or "" in columns or len(set(columns)) < len(columns):
                 raise RecordError(
                     f"{self.name}: line 1: the columns are {columns!r:.200}",

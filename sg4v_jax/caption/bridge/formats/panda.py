@@ -20,7 +20,7 @@ from typing import Any
 from sg4v_jax.caption.bridge.clips import CaptionedClip, RowFault, caption_text, plain_path, row_id
 from sg4v_jax.caption.bridge.formats import base
 
-_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
+_CLOCK = re.compile(r"(?:(\d{1,6}):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
 _LONGEST = 1 << 22  # characters of a cell that is taken apart
 VIDEO_NAME = "{video_id}.mp4"
 
