@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from PIL import Image
 from sg4v_jax.errors import RecordError
 from sg4v_jax.files import write_atomic
 from sg4v_jax.report.plot import data_uri
-from sg4v_jax.report.scale import number, numbers
+from sg4v_jax.report.scale import numbers
 from sg4v_jax.report.style import CSS
 from sg4v_jax.report.svg import Svg, escape
 
@@ -105,8 +105,8 @@ class Page:
         Raises:
           RecordError: a row of another length, an `align` that does not fit, no such row.
         """
-        _check_table(columns, rows, align=align, highlight=highlight, caption=caption)
-        align = align or _alignment(rows, count=len(columns))
+        check_table(columns, rows, align=align, highlight=highlight, caption=caption)
+        align = align or aligned(rows, count=len(columns))
         kinds = [_ALIGN[letter] for letter in align]
         head = "".join(
             f'<th scope="col"{kind}>{escape(column)}</th>'
@@ -194,23 +194,37 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
+def text_cells(values: Sequence[object], *, markup: Callable[[Svg], str]) -> list[str]:
+    """A column as plain text, numbers with the same decimals; `markup` says what an `Svg` becomes.
+
+    `[0.5, None, True]` gives `["0.5", "–", "yes"]`.
+    """
+    found = iter(numbers([v for v in values if _is_number(v)]))
+    shown = []
+    for value in values:
+        if isinstance(value, Svg):
+            shown.append(markup(value))
+        elif value is None:
+            shown.append("–")
+        elif isinstance(value, (bool, np.bool_)):
+            shown.append("yes" if value else "no")
+        else:
+            shown.append(next(found) if _is_number(value) else str(value))
+    return shown
+
+
 def _cell(value: object) -> str:
-    if isinstance(value, Svg):
-        return value
-    if value is None:
-        return "–"
-    if isinstance(value, (bool, np.bool_)):
-        return "yes" if value else "no"
-    return number(value) if _is_number(value) else escape(value)
+    [shown] = _column([value])
+    return shown
 
 
 def _column(values: Sequence[object]) -> list[str]:
-    """The cells of a table's column, numbers with the same decimals."""
-    found = iter(numbers([v for v in values if _is_number(v)]))
-    return [next(found) if _is_number(v) else _cell(v) for v in values]
+    """The cells of a table's column as markup."""
+    shown = text_cells(values, markup=str)
+    return [s if isinstance(v, Svg) else escape(s) for s, v in zip(shown, values, strict=True)]
 
 
-def _alignment(rows: Sequence[Sequence[object]], *, count: int) -> str:
+def aligned(rows: Sequence[Sequence[object]], *, count: int) -> str:
     """`r` for columns of numbers (gaps allowed), `l` for others: `[["a", 1]]` gives `"lr"`."""
     letters = []
     for column in range(count):
@@ -219,7 +233,8 @@ def _alignment(rows: Sequence[Sequence[object]], *, count: int) -> str:
     return "".join(letters)
 
 
-def _check_table(columns, rows, *, align, highlight, caption) -> None:
+def check_table(columns, rows, *, align, highlight, caption) -> None:
+    """Raises RecordError where the arguments of `Page.table` do not fit each other."""
     if not columns:
         raise RecordError(f"table {caption!r} has no columns", mend="name at least one")
     for i, row in enumerate(rows):
@@ -241,14 +256,21 @@ def _check_table(columns, rows, *, align, highlight, caption) -> None:
         )
 
 
-def _picture(picture: Svg | bytes, *, alt: str) -> str:
+def picture_mime(picture: Svg | bytes, *, alt: str) -> str:
+    """The type of a picture, "image/svg+xml" for a chart.
+
+    Raises:
+      RecordError: no alt text, a string that is no `Svg`, or bytes that are no picture.
+    """
     if not alt.strip():
         raise RecordError("a picture has no alt text", mend="say in words what it shows")
     if isinstance(picture, Svg):
-        shown = picture
-        if picture.narrow is not None:
-            shown = f'<div class="wide">{picture}</div><div class="narrow">{picture.narrow}</div>'
-        return f'<div class="chart" role="img" aria-label="{escape(alt)}">{shown}</div>'
+        return "image/svg+xml"
+    return _opened(picture, alt=alt)[0]
+
+
+def _opened(picture: bytes, *, alt: str) -> tuple[str, tuple[int, int]]:
+    """(mime type, (width, height)) of an image file's bytes."""
     if not isinstance(picture, bytes):
         raise RecordError(
             f"picture {alt!r:.60} is of type {type(picture).__name__}",
@@ -256,12 +278,22 @@ def _picture(picture: Svg | bytes, *, alt: str) -> str:
         )
     try:
         with Image.open(io.BytesIO(picture), formats=["PNG", "JPEG", "GIF", "WEBP"]) as image:
-            (width, height), mime = image.size, image.get_format_mimetype()
+            return image.get_format_mimetype(), image.size
     except OSError as e:
         raise RecordError(
             f"picture {alt!r:.60}: {len(picture)} bytes are no PNG, JPEG, GIF or WebP",
             mend="use plot.png_bytes",
         ) from e
+
+
+def _picture(picture: Svg | bytes, *, alt: str) -> str:
+    mime = picture_mime(picture, alt=alt)
+    if isinstance(picture, Svg):
+        shown = picture
+        if picture.narrow is not None:
+            shown = f'<div class="wide">{picture}</div><div class="narrow">{picture.narrow}</div>'
+        return f'<div class="chart" role="img" aria-label="{escape(alt)}">{shown}</div>'
+    _, (width, height) = _opened(picture, alt=alt)
     source = data_uri(picture, mime=mime)
     return f'<img src="{source}" alt="{escape(alt)}" width="{width}" height="{height}">'
 

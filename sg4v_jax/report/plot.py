@@ -52,10 +52,11 @@ class Interval:
 
 @dataclass(frozen=True)
 class Bar:
-    """A row of `bar_chart`."""
+    """A row of `bar_chart`; `series` (from 0) sets its colour, to tell kinds of rows apart."""
 
     name: str
     value: float
+    series: int = 0
 
 
 def _responsive(chart: Callable[..., Svg]) -> Callable[..., Svg]:
@@ -208,7 +209,7 @@ def bar_chart(
         middle, end = layout.middle(i), float(frame.x(row.value))
         parts += layout.text(i, name=row.name, written=written[i])
         box = {"x": min(zero, end), "y": middle - 8, "width": abs(end - zero), "height": 16}
-        parts.append(element("rect", **box, fill=color("series-1")))
+        parts.append(element("rect", **box, fill=axes.stroke(row.series)["stroke"]))
     parts.append(axes.rule(zero, frame.top, zero, frame.bottom, stroke=color("muted")))
     return document(*parts, width=width, height=frame.bottom + axes.FOOT, label=title)
 

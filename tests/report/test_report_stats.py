@@ -206,3 +206,73 @@ def test_holm_worked_example_and_bad_values():
     assert stats.holm([]).shape == (0,)
     with pytest.raises(RecordError, match=r"p_values\[1\] = nan"):
         stats.holm([0.1, math.nan])
+
+
+@pytest.mark.parametrize(("b", "c"), [(0, 5), (3, 9), (9, 3), (4, 4), (0, 0), (12, 40)])
+def test_mcnemar_midp_is_the_exact_value_less_the_point_probability(b, c):
+    found = stats.mcnemar_midp(b, c)
+    if b == c:
+        assert found == 1
+        return
+    point = scipy.stats.binom.pmf(min(b, c), b + c, 0.5)
+    assert found == pytest.approx(stats.mcnemar_exact(b, c) - point)
+    with pytest.raises(RecordError, match="counts"):
+        stats.mcnemar_midp(-1, 2)
+
+
+def _mean_of_groups(means):
+    return means[..., 0].mean(axis=1)
+
+
+def test_grouped_bootstrap_of_one_group_is_the_plain_one():
+    rng = np.random.default_rng(0)
+    values, clusters = rng.integers(0, 2, 300), rng.integers(0, 40, 300)
+    one = stats.grouped_cluster_bootstrap(
+        values, clusters, np.zeros(300, int), statistic=_mean_of_groups, draws=8000, seed=1
+    )
+    plain = stats.cluster_bootstrap(values, clusters, draws=8000, seed=2)
+    assert one.value == plain.value and one.n == 300 and one.clusters == 40
+    assert (one.low, one.high) == pytest.approx((plain.low, plain.high), abs=0.01)
+
+
+def test_grouped_bootstrap_draws_a_cluster_in_all_groups_at_once():
+    # Every cluster is right in group 0 exactly where it is wrong in group 1: the mean of the two
+    # groups cannot vary, though each group does.
+    right = np.arange(20) % 2
+    values, clusters = np.concatenate([right, 1 - right]), np.tile(np.arange(20), 2)
+    groups = np.repeat([0, 1], 20)
+    found = stats.grouped_cluster_bootstrap(
+        values, clusters, groups, statistic=_mean_of_groups, seed=0
+    )
+    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+    first = stats.grouped_cluster_bootstrap(
+        values, clusters, groups, statistic=lambda m: m[:, 0, 0], seed=0
+    )
+    assert first.high - first.low > 0.3
+
+
+def test_grouped_bootstrap_weighs_groups_not_observations():
+    # group 0: 90 of 90 right; group 1: 0 of 10
+    values, groups = [1.0] * 90 + [0.0] * 10, [0] * 90 + [1] * 10
+    found = stats.grouped_cluster_bootstrap(
+        values, list(range(100)), groups, statistic=_mean_of_groups, seed=0
+    )
+    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+
+
+def test_grouped_bootstrap_of_paired_columns_and_bad_input():
+    pair = np.array([[1, 0], [1, 1], [0, 0], [1, 0]], float)
+    found = stats.grouped_cluster_bootstrap(
+        pair,
+        list("abca"),
+        [0, 0, 1, 1],
+        statistic=lambda m: (m[..., 0] - m[..., 1]).mean(axis=1),
+        seed=0,
+    )
+    assert found.value == 0.5 and found.low <= 0.5 <= found.high
+    alone = stats.grouped_cluster_bootstrap(
+        [1, 0], ["a", "a"], [0, 0], statistic=_mean_of_groups, seed=0
+    )
+    assert alone.value == 0.5 and math.isnan(alone.low)
+    with pytest.raises(RecordError, match="2 values, 1 clusters"):
+        stats.grouped_cluster_bootstrap([1, 0], ["a"], [0, 0], statistic=_mean_of_groups, seed=0)
