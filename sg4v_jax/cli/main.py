@@ -37,6 +37,7 @@ VERBS = {
     "convert random": ("convert_random", "a checkpoint of random numbers, to rehearse with"),
     "eval score": ("eval_score", "score answers to a benchmark's questions"),
     "world make": ("world_make", "render a data set of videos with captions and questions"),
+    "world benchmark": ("world_benchmark", "make a small benchmark in the files of a real one"),
     "world slides": ("world_slides", "render clips of unrelated frames, to learn to see"),
     "world eval": ("world_eval", "answer a rendered data set's questions; write a report"),
 }

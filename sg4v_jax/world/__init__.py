@@ -7,4 +7,6 @@ questions.py  scene -> questions with answers, temporal ones free of single-fram
 parse.py      text -> which option, which events (reads answers and captions back)
 aspects/      the larger world of the caption-quality study
 dataset.py    many scenes -> a folder of mp4 files, truth, captions, questions, training records
+facts.py      scene -> what benchmarks ask, with a claim for each option
+benchmark.py  many scenes -> a made-up benchmark in the files of a real one (as_*.py)
 """
