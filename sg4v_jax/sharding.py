@@ -1,8 +1,8 @@
 """Meshes and sharding rules: from logical axis names to mesh axes, in one place.
 
-Mesh axes: `data` (replicas), `fsdp` (sharded weights and batch), `tensor` (heads, ffn, vocabulary),
-`context` (positions). A parameter or activation names its axes logically ("embed", "heads"); only
-`RULES` knows where they lie. One CPU is the mesh (1, 1, 1, 1): there is no code path without a mesh.
+Mesh axes: `data` (replicas; across slices of a pod), `fsdp` (sharded weights and batch), `tensor`
+(heads, ffn, vocabulary), `context` (positions). A parameter or activation names its axes logically
+("embed", "heads"); only `RULES` knows where they lie. One CPU is the mesh (1, 1, 1, 1).
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from sg4v_jax.errors import ConfigError
 
 AXES = ("data", "fsdp", "tensor", "context")
 
-# Logical axis -> mesh axes. An axis that a mesh cannot divide stays whole (`spec_for`).
+# Logical axis -> mesh axes. What a mesh cannot divide stays whole (`spec_for`) ...
 RULES: Mapping[str, tuple[str, ...]] = {
     "batch": ("data", "fsdp"),
     "position": ("context",),
@@ -39,55 +40,103 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "none": (),
 }
 
+# ... but for these, where every device would hold all of it or do the others' work in silence.
+STRICT = ("embed", "heads", "kv_heads", "ffn", "table", "vision_embed")
+
 
 def make_mesh(shape: Mapping[str, int] | None = None, *, devices: Sequence | None = None) -> Mesh:
     """A mesh over `devices` (all of them by default) with the four axes.
 
+    Devices of several slices (`slice_index`) are laid out so that only `data` crosses the slow
+    network between them.
+
     Args:
       shape: sizes by axis name; one may be -1 (what is left); axes left out are 1. Empty or None
-        puts every device on `fsdp`.
+        puts every device of a slice on `fsdp`, and the slices on `data`.
 
     Raises:
-      ConfigError: unknown axis, or sizes whose product is not the number of devices.
+      ConfigError: unknown axis, sizes whose product is not the number of devices, or a `data` that
+        the slices do not divide.
     """
     devices = list(jax.devices() if devices is None else devices)
-    sizes = dict.fromkeys(AXES, 1) | dict(shape or {"fsdp": -1})
+    slices = len({getattr(d, "slice_index", None) for d in devices})
+    sizes = _sizes(dict(shape or {"data": slices, "fsdp": -1}), count=len(devices))
+    kinds = (AxisType.Auto,) * len(AXES)
+    if slices == 1:
+        dims = tuple(sizes[a] for a in AXES)
+        return jax.make_mesh(dims, AXES, devices=devices, axis_types=kinds)
+    if sizes["data"] % slices:
+        raise ConfigError(
+            f"mesh {sizes}: data is {sizes['data']}, and the devices are {slices} slices",
+            mend=f"make data a multiple of {slices}: weights are not gathered between slices",
+        )
+    inside = [sizes["data"] // slices, *(sizes[a] for a in AXES[1:])]
+    across = [slices, *(1 for _ in AXES[1:])]
+    laid = mesh_utils.create_hybrid_device_mesh(inside, across, devices=devices)
+    return Mesh(laid, AXES, axis_types=kinds)
+
+
+def _sizes(shape: Mapping[str, int], *, count: int) -> dict[str, int]:
+    """The size of each axis for `count` devices."""
+    sizes = dict.fromkeys(AXES, 1) | dict(shape)
     unknown = set(sizes) - set(AXES)
     if unknown:
         raise ConfigError(f"mesh: unknown axis {sorted(unknown)}", mend=f"use {', '.join(AXES)}")
     free = [a for a, n in sizes.items() if n == -1]
-    if len(free) == 1:
-        sizes[free[0]] = len(devices) // math.prod(n for n in sizes.values() if n != -1)
-    if math.prod(sizes.values()) != len(devices):
+    known = math.prod(n for n in sizes.values() if n != -1)
+    if len(free) == 1 and known > 0:
+        sizes[free[0]] = count // known
+    if math.prod(sizes.values()) != count or min(sizes.values()) < 1:
+        others = abs(math.prod(n for a, n in sizes.items() if a != "fsdp"))
+        fits = f", as with fsdp={count // others}" if others and count % others == 0 else ""
         raise ConfigError(
-            f"mesh {sizes}: product is not the number of devices, {len(devices)}",
-            mend="make the sizes multiply to it, or give one axis -1",
+            f"mesh {sizes}: product is not the number of devices, {count}",
+            mend=f"make the sizes multiply to it{fits}, or give one axis -1",
         )
-    return jax.make_mesh(
-        tuple(sizes[a] for a in AXES), AXES, devices=devices, axis_types=(AxisType.Auto,) * 4
-    )
+    return sizes
 
 
 def spec_for(axes: Sequence[str | None], *, shape: Sequence[int], mesh: Mesh) -> PartitionSpec:
     """The partition of an array whose dimensions are named `axes`.
 
-    A mesh axis is used once, for the first dimension that it divides; the others stay whole, so
-    that 8 kv heads on `tensor=16` are replicated rather than an error here.
+    A mesh axis is used once, for the first dimension that names it. Rows or tiles that it does not
+    divide stay whole, and so do kv heads of which `tensor` is a multiple (`copies_of_heads`).
 
     >>> spec_for(("embed", "ffn"), shape=(8, 32), mesh=mesh)  # fsdp=4, tensor=2
     PartitionSpec('fsdp', 'tensor')
+
+    Raises:
+      ConfigError: a dimension of `STRICT` that cannot be split.
     """
     used, dims = set(), []
     for name, size in zip(axes, shape, strict=True):
-        chosen = []
+        chosen, left = [], size
         for mesh_axis in RULES[name] if name else ():
             n = mesh.shape[mesh_axis]
-            if n > 1 and mesh_axis not in used and size % n == 0:
+            if n == 1 or mesh_axis in used:
+                continue
+            if left % n == 0:
                 chosen.append(mesh_axis)
                 used.add(mesh_axis)
-                size //= n
+                left //= n
+            elif name in STRICT and not (name == "kv_heads" and n % size == 0):
+                raise ConfigError(
+                    _cannot_split(name, size, mesh_axis, left, n), mend=_works(left, n)
+                )
         dims.append(tuple(chosen) if len(chosen) > 1 else chosen[0] if chosen else None)
     return PartitionSpec(*dims)
+
+
+def _cannot_split(name: str, size: int, mesh_axis: str, left: int, parts: int) -> str:
+    rest = "" if left == size else f" ({left} of them after the other mesh axes)"
+    return f"run.mesh: {mesh_axis}={parts} cannot split the {size} of axis {name!r}{rest}"
+
+
+def _works(size: int, parts: int) -> str:
+    """What to set instead: the divisors around `parts`."""
+    divisors = [n for n in range(1, size + 1) if size % n == 0]
+    near = [n for n in divisors if n <= parts][-3:] + [n for n in divisors if n > parts][:1]
+    return f"use {' or '.join(map(str, near))} there"
 
 
 def sharding_for(axes: Sequence[str | None], *, shape: Sequence[int], mesh: Mesh) -> NamedSharding:

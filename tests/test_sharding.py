@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,7 +51,7 @@ def test_a_mesh_that_cannot_be_is_refused(shape, message):
         (("embed", "ffn"), (8, 32), ("fsdp", "tensor")),
         (("layers", "embed", "heads", "none"), (2, 16, 4, 8), (None, "fsdp", "tensor", None)),
         (("embed", "kv_heads", "none"), (16, 1, 8), ("fsdp", None, None)),  # replicated kv heads
-        (("embed",), (6,), (None,)),  # 4 does not divide 6
+        (("batch", "position"), (6, 4), (None, None)),  # 4 does not divide 6
         (("embed", "embed"), (8, 8), ("fsdp", None)),  # a mesh axis is used once
         (("vocab", "table"), (321, 16), (None, ("fsdp", "tensor"))),
         (("tiles", None), (8, 5), (("fsdp", "tensor"), None)),
@@ -61,6 +63,73 @@ def test_specs_on_fsdp_4_tensor_2(axes, shape, want):
     assert sharding.spec_for(axes, shape=shape, mesh=mesh) == PartitionSpec(*want)
     where = sharding.sharding_for(axes, shape=shape, mesh=mesh)
     assert where == NamedSharding(mesh, PartitionSpec(*want))
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "message", "mend"),
+    [
+        (("embed", "ffn"), (6, 8), "fsdp=4 cannot split the 6 of axis 'embed'", "1 or 2 or 3 or 6"),
+        (("none", "heads"), (2, 9), "tensor=2 cannot split the 9 of axis 'heads'", "1 or 3"),
+        (("none", "kv_heads"), (2, 3), "tensor=2 cannot split the 3 of axis 'kv_heads'", "1 or 3"),
+        (("embed", "ffn"), (8, 5), "tensor=2 cannot split the 5 of axis 'ffn'", "1 or 5"),
+        (("vocab", "table"), (9, 12), "tensor=2 cannot .* 12 .*'table' .3 of them", "1 or 3"),
+    ],
+)
+def test_what_a_mesh_must_split_and_cannot_is_an_error(axes, shape, message, mend):
+    with pytest.raises(ConfigError, match=message) as error:
+        sharding.spec_for(axes, shape=shape, mesh=mesh_of(fsdp=4, tensor=2))
+    assert mend in error.value.mend
+
+
+def test_kv_heads_are_copied_until_tensor_splits_them():
+    copies = lambda heads: sharding.copies_of_heads(heads)
+    assert copies(2) == 1, "no mesh"
+    with jax.set_mesh(mesh_of(fsdp=2, tensor=4)):
+        assert [copies(n) for n in (1, 2, 3, 4, 8)] == [4, 2, 1, 1, 1]
+
+
+def test_the_error_of_a_product_says_what_fits():
+    with pytest.raises(ConfigError, match="number of devices, 8") as error:
+        mesh_of(tensor=2, fsdp=8)
+    assert "fsdp=4" in error.value.mend
+
+
+@dataclasses.dataclass(frozen=True)
+class SliceDevice:
+    """A device of one of several slices, as far as a mesh looks at it."""
+
+    id: int
+    slice_index: int
+    process_index: int = 0
+    platform: str = "gpu"  # laid out in order; TPU meshes need a topology
+    device_kind: str = "test"
+    client: object = None
+
+
+def two_slices() -> list[SliceDevice]:
+    # As a run lists them: the slices mixed up.
+    return [SliceDevice(i, slice_index=i % 2) for i in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "sizes"),
+    [
+        (None, (2, 4, 1, 1)),
+        (dict(data=4, fsdp=2), (4, 2, 1, 1)),
+        (dict(data=2, tensor=-1), (2, 1, 4, 1)),
+    ],
+)
+def test_only_data_crosses_slices(shape, sizes):
+    mesh = sharding.make_mesh(shape, devices=two_slices())
+    assert mesh.devices.shape == sizes
+    for replica in mesh.devices.reshape(2, -1):
+        assert len({device.slice_index for device in replica}) == 1
+
+
+def test_weights_are_not_split_between_slices():
+    with pytest.raises(ConfigError, match="data is 1, and the devices are 2 slices") as error:
+        sharding.make_mesh(dict(fsdp=8), devices=two_slices())
+    assert "multiple of 2" in error.value.mend
 
 
 def test_axes_and_shape_must_agree():

@@ -189,13 +189,14 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "silu": jax.nn.silu,
 }
 
-# The names (`checkpoint_name`) of what "projections" and "offload" keep: what attention takes and
-# gives, and what is added to the residual stream in the middle of a block.
-KEPT = ("q", "k", "v", "mixed", "o")
+# The names (`checkpoint_name`) of what "projections" and "offload" keep. Each product's output costs
+# as much memory for what it saves; these are the ones that also lie as the backward pass reads them
+# (kept q, k and v are copied twice, which a TPU's compiler counts at half their recomputation).
+KEPT = ("mixed", "o", "gate")
 _policies = jax.checkpoint_policies
 
-# What the backward pass recomputes: nothing; all but matrix products; the gate, up and norms; as
-# that, what is kept waiting in the host's memory; or all.
+# What the backward pass recomputes: nothing; all but matrix products; all but `KEPT`; the same, with
+# these waiting in the host's memory; or all.
 REMAT: dict[str, Callable | None] = {
     "none": None,
     "dots": _policies.dots_with_no_batch_dims_saveable,

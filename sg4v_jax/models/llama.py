@@ -82,8 +82,7 @@ class SelfAttention(nnx.Module):
         copies = copies_of_heads(self.k_proj.kernel.shape[-2])
         k_proj, v_proj = (repeated(p, "kv_heads", copies) for p in (self.k_proj, self.v_proj))
         q, k = rotate(self.q_proj(x, key=q_key), cos_sin), rotate(k_proj(x, key=k_key), cos_sin)
-        v = v_proj(x, key=v_key)
-        return checkpoint_name(q, "q"), checkpoint_name(k, "k"), checkpoint_name(v, "v")
+        return q, k, v_proj(x, key=v_key)
 
 
 class MLP(nnx.Module):
@@ -98,7 +97,8 @@ class MLP(nnx.Module):
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
         gate_key, up_key, down_key = split_key(key, 3)
-        gated = jax.nn.silu(self.gate_proj(x, key=gate_key)) * self.up_proj(x, key=up_key)
+        gate = checkpoint_name(self.gate_proj(x, key=gate_key), "gate")
+        gated = jax.nn.silu(gate) * self.up_proj(x, key=up_key)
         return self.down_proj(gated, key=down_key)
 
 
