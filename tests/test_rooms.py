@@ -19,7 +19,7 @@ LONGEST_FILE = 500
 
 LEVELS = {
     0: ("", "errors", "files", "batch", "sharding"),
-    1: ("jobs", "report", "video", "text", "world", "endpoint"),
+    1: ("chips", "jobs", "report", "video", "text", "world", "endpoint"),
     2: ("models", "data"),
     3: ("weights",),
     4: ("train", "infer"),

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 from jax.sharding import Mesh
 from rich.console import Console
@@ -20,14 +19,13 @@ from sg4v_jax.data.rows import Rows
 from sg4v_jax.data.skips import SkipLog
 from sg4v_jax.errors import ConfigError
 from sg4v_jax.models.lora import split
-from sg4v_jax.models.params import Skeleton, flatten, skeleton
-from sg4v_jax.tasks import held_out, run_setup
-from sg4v_jax.train import loop, optim, overview, state, workdir
+from sg4v_jax.models.params import Skeleton, flatten
+from sg4v_jax.tasks import held_out, run_setup, step_of
+from sg4v_jax.train import loop, overview, state, workdir
 from sg4v_jax.train.checkpoint import Best, Checkpoints
 from sg4v_jax.train.evaluate import Evaluation
-from sg4v_jax.train.losses import next_token_loss
 from sg4v_jax.train.metrics import MetricsLog
-from sg4v_jax.train.step import Loss, make_step
+from sg4v_jax.train.step import Loss
 from sg4v_jax.train.tensorboard import TensorBoard
 from sg4v_jax.weights.load import load_model
 from sg4v_jax.weights.store import ModelSettings, save_settings
@@ -42,8 +40,7 @@ def train(config: ml_collections.ConfigDict, *, folder: str, console: Console) -
     """
     workdir.check(folder, config.to_dict())
     settings = run_setup.model_settings(config)
-    shape = skeleton(run_setup.builder(settings))
-    groups = optim.assign(list(shape.shapes), run_setup.rules(config))
+    shape, groups = step_of.parts(config, settings)
     mesh = sharding.make_mesh(dict(config.run.mesh))
     sharding.check_batch(config.data.batch_rows // config.data.accumulate, mesh=mesh)
     rows = run_setup.build_rows(config, settings, console=console, folder=folder)
@@ -74,39 +71,46 @@ class _Run:
     def fit(self, rows: Rows, skips: SkipLog, test_rows: Rows | None) -> loop.Outcome:
         c = self.config
         steps = run_setup.total_steps(c, rows)
-        optimizer, schedules = run_setup.make_optimizer(c, self.groups, steps=steps)
+        program = step_of.build(
+            c,
+            self.settings,
+            skeleton=self.shape,
+            groups=self.groups,
+            mesh=self.mesh,
+            steps=steps,
+        )
         workdir.claim(self.folder, c.to_dict())
         save_settings(self.folder, self.settings)
         best = Best(metric=c.run.best, mode=c.run.best_mode) if c.run.best else None
         checkpoints = Checkpoints(self.folder, keep=c.run.keep, best=best)
         with contextlib.closing(checkpoints):
-            return self.run(rows, skips, test_rows, steps, optimizer, schedules, checkpoints)
+            return self.run(program, rows, skips, test_rows, steps, checkpoints)
 
-    def run(self, rows, skips, test_rows, steps, optimizer, schedules, checkpoints) -> loop.Outcome:
+    def run(
+        self,
+        program: step_of.Program,
+        rows: Rows,
+        skips: SkipLog,
+        test_rows: Rows | None,
+        steps: int,
+        checkpoints: Checkpoints,
+    ) -> loop.Outcome:
         """Starts or resumes, and hands all to the loop."""
         c = self.config
-        current, data = self.start(optimizer, checkpoints)
+        current, data = self.start(program, checkpoints)
         digest = rows.digest()
         workdir.check_data(self.folder, data, plan=digest)
         first, last = int(current.step), c.optim.stop_step or steps
         self.introduce(current, rows, first=first, steps=steps)
 
-        loss, key = self.loss(), jax.random.key(c.run.seed)
-        step = make_step(
-            loss,
-            skeleton=self.shape,
-            optimizer=optimizer,
-            accumulate=c.data.accumulate,
-            groups=self.groups,
-        )
-        compiled = jax.jit(step, donate_argnums=0)
+        key = jax.random.key(c.run.seed)
         with self.log(first) as log:
             return loop.run(
                 current,
-                step=lambda s, b: compiled(s, b, key),
+                step=lambda s, b: program.step(s, b, key),
                 batches=lambda start: self.batches(rows, start=start, stop=last, skips=skips),
                 data_state=lambda done: {"row": done * c.data.batch_rows, "plan": digest},
-                rates=lambda done: {name: float(rate(done)) for name, rate in schedules.items()},
+                rates=lambda done: {n: float(rate(done)) for n, rate in program.schedules.items()},
                 checkpoints=checkpoints,
                 log=log,
                 settings=loop.LoopSettings(
@@ -116,7 +120,7 @@ class _Run:
                     nonfinite=c.run.nonfinite,
                 ),
                 console=self.console,
-                evaluations=self.evaluations(test_rows, loss),
+                evaluations=self.evaluations(test_rows, program.loss),
                 records_of=lambda done: records_of(rows, done),
             )
 
@@ -130,24 +134,6 @@ class _Run:
         finally:
             if board:
                 board.close()
-
-    def loss(self) -> Loss:
-        """The loss of the run's dtype, recomputation and chunks."""
-        model, chunks = self.config.model, self.config.optim.vocab_chunks
-        dtype = jnp.dtype(model.dtype)
-
-        def loss(model_, batch, key):
-            return next_token_loss(
-                model_,
-                batch,
-                dtype=dtype,
-                remat=model.remat,
-                vocab_chunks=chunks,
-                impl=model.attention,
-                key=key,
-            )
-
-        return loss
 
     def batches(
         self, rows: Rows, *, start: int, stop: int, skips: SkipLog | None, accumulate: int = 0
@@ -198,19 +184,15 @@ class _Run:
             f"{sum(v.size for v in current.trained.values()) / 1e6:.2f} M trained parameters"
         )
 
-    def start(self, optimizer, checkpoints: Checkpoints) -> tuple[state.TrainState, dict[str, Any]]:
+    def start(
+        self, program: step_of.Program, checkpoints: Checkpoints
+    ) -> tuple[state.TrainState, dict[str, Any]]:
         """The newest checkpoint, or step 0 from `model.init` or from random weights."""
         c = self.config.model
-        how = dict(groups=self.groups, optimizer=optimizer, frozen_dtype=c.frozen_dtype)
-        abstract = state.abstract(self.shape, **how)
-        placed = state.shardings(abstract, skeleton=self.shape, mesh=self.mesh)
         if checkpoints.latest_step() is not None:
-            wanted = jax.tree.map(
-                lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
-                abstract,
-                placed,
-            )
-            return checkpoints.restore(wanted)
+            return checkpoints.restore(program.state)
+        how = dict(groups=self.groups, optimizer=program.optimizer, frozen_dtype=c.frozen_dtype)
+        placed = program.shardings()
         build, key = run_setup.builder(self.settings), jax.random.key(self.config.run.seed)
         create = lambda flat: state.create(flat, **how)
         if not c.init:

@@ -1,0 +1,121 @@
+"""The TPU generations that the package knows: memory, speed, links, and compiler flags of each.
+
+The trainer passes the same flags to XLA on a real slice as `sg4v plan` does when it compiles for a
+named one. Speeds are the makers' figures (Cloud TPU documentation, "System architecture"); the clock
+is the one at which the matrix units give the peak. Usable memory is what XLA says that it has when a
+program does not fit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Chip:
+    """One generation; all figures are of one chip.
+
+    Attributes:
+      name: as in `v5e:4x4`; `device_kind`: as jax spells it.
+      hbm: usable bytes of memory; `hbm_bandwidth`: its bytes a second.
+      peak: bf16 operations a second; `clock`: cycles a second of its core.
+      dimensions: of the torus that chips form; each has two links a chip.
+      link: bytes a second of one link, one way.
+      host: chips of one host, along each dimension.
+      cores: tensor cores that a slice's common name counts a chip (`v5p-64` has 32 chips).
+      flags: of the compiler, in training; unlike defaults.
+    """
+
+    name: str
+    device_kind: str
+    hbm: float
+    hbm_bandwidth: float
+    peak: float
+    clock: float
+    dimensions: int
+    link: float
+    host: tuple[int, ...]
+    cores: int
+    flags: Mapping[str, str]
+
+    @property
+    def links(self) -> int:
+        """Links of a chip in a whole torus."""
+        return 2 * self.dimensions
+
+
+# A gradient of a sharded weight as many small permutes inside its product ("windowed einsum") took
+# three times as long by the compiler's own estimate as the product and one reduction.
+_COMMON = {"xla_jf_spmd_threshold_for_windowed_einsum_mib": "1000000"}
+
+CHIPS: Mapping[str, Chip] = {
+    c.name: c
+    for c in (
+        Chip(
+            name="v4",
+            device_kind="TPU v4",
+            hbm=30.75 * GIB,
+            hbm_bandwidth=1228e9,
+            peak=275e12,
+            clock=1.05e9,
+            dimensions=3,
+            link=45e9,
+            host=(2, 2, 1),
+            cores=2,
+            flags=_COMMON,
+        ),
+        Chip(
+            name="v5e",
+            device_kind="TPU v5 lite",
+            hbm=15.75 * GIB,
+            hbm_bandwidth=819e9,
+            peak=197e12,
+            clock=1.5e9,
+            dimensions=2,
+            link=45e9,
+            host=(2, 2, 1),
+            cores=1,
+            flags=_COMMON,
+        ),
+        Chip(
+            name="v5p",
+            device_kind="TPU v5",
+            hbm=95.74 * GIB,
+            hbm_bandwidth=2765e9,
+            peak=459e12,
+            clock=1.75e9,
+            dimensions=3,
+            link=90e9,
+            host=(2, 2, 1),
+            cores=2,
+            flags=_COMMON,
+        ),
+        Chip(
+            name="v6e",
+            device_kind="TPU v6 lite",
+            hbm=31.25 * GIB,
+            hbm_bandwidth=1640e9,
+            peak=918e12,
+            clock=1.75e9,
+            dimensions=2,
+            link=90e9,
+            host=(2, 2, 1),
+            cores=1,
+            flags=_COMMON,
+        ),
+    )
+}
+
+
+def of_kind(device_kind: str) -> Chip | None:
+    """The chip that jax calls `device_kind`; None for other machines."""
+    return next((c for c in CHIPS.values() if c.device_kind == device_kind), None)
+
+
+def flags(device_kind: str) -> dict[str, str]:
+    """What XLA is told when it compiles for such devices; nothing for other machines."""
+    chip = of_kind(device_kind)
+    return dict(chip.flags) if chip else {}
