@@ -24,6 +24,7 @@ class Chip:
       peak: bf16 operations a second; `clock`: cycles a second of its core.
       dimensions: of the torus that chips form; each has two links a chip.
       link: bytes a second of one link, one way.
+      dcn: bytes a second of its share of the data center's network, one way.
       host: chips of one host, along each dimension.
       cores: tensor cores that a slice's common name counts a chip (`v5p-64` has 32 chips).
       flags: of the compiler, in training; unlike defaults.
@@ -37,6 +38,7 @@ class Chip:
     clock: float
     dimensions: int
     link: float
+    dcn: float
     host: tuple[int, ...]
     cores: int
     flags: Mapping[str, str]
@@ -63,6 +65,7 @@ CHIPS: Mapping[str, Chip] = {
             clock=1.05e9,
             dimensions=3,
             link=45e9,
+            dcn=6.25e9,
             host=(2, 2, 1),
             cores=2,
             flags=_COMMON,
@@ -76,6 +79,7 @@ CHIPS: Mapping[str, Chip] = {
             clock=1.5e9,
             dimensions=2,
             link=45e9,
+            dcn=3.125e9,
             host=(2, 2, 1),
             cores=1,
             flags=_COMMON,
@@ -89,6 +93,7 @@ CHIPS: Mapping[str, Chip] = {
             clock=1.75e9,
             dimensions=3,
             link=90e9,
+            dcn=6.25e9,
             host=(2, 2, 1),
             cores=2,
             flags=_COMMON,
@@ -102,6 +107,7 @@ CHIPS: Mapping[str, Chip] = {
             clock=1.75e9,
             dimensions=2,
             link=90e9,
+            dcn=12.5e9,
             host=(2, 2, 1),
             cores=1,
             flags=_COMMON,

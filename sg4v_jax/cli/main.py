@@ -18,6 +18,7 @@ from sg4v_jax.errors import ConfigError, Sg4vError
 VERBS = {
     "quickstart": ("quickstart", "data, training, answers and a report, in one go"),
     "train": ("train", "train a model by a config file"),
+    "plan": ("plan", "see what a training step takes on a TPU slice, without one"),
     "chat": ("chat", "ask a model about a video"),
     "model save": ("model_save", "save a trained model alone, in one small file"),
     "data build": ("data_build", "captions to training data, an arm a file; swap a mix's captions"),

@@ -1,0 +1,188 @@
+"""A plan as tables on the console."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from sg4v_jax.chips import GIB
+
+
+def print_plan(plan: dict[str, Any], *, console: Console, slowest: bool = False) -> None:
+    """Prints what `training.plan` or `generation.plan` returned."""
+    for line in heading(plan):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(_memory(plan))
+    for line in verdict(plan):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if "time" not in plan:
+        return
+    console.print(_time(plan))
+    console.print(_collectives(plan["time"]["collectives"]))
+    if slowest:
+        console.print(_slowest(plan))
+    for line in closing(plan):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def heading(plan: dict[str, Any]) -> list[str]:
+    """What was planned."""
+    mesh = ", ".join(f"{a} {n}" for a, n in plan["mesh"].items() if n > 1) or "one device"
+    names = f"{plan['slice']} ({plan['common_name']}, {plan['chips']} chips)"
+    return [
+        f"{plan['what']} on {names}: {plan['label']}",
+        f"mesh {mesh}; {plan['shape'] if 'shape' in plan else _batch(plan)}",
+        *plan["remarks"],
+    ]
+
+
+def _batch(plan: dict[str, Any]) -> str:
+    row, count = plan["row"], plan["parameters"]
+    kind = "synthetic rows" if row["synthetic"] else "rows"
+    split = f" in {plan['accumulate']} micro-batches" if plan["accumulate"] > 1 else ""
+    return (
+        f"{plan['rows']} {kind} a step{split}, each {row['positions']} positions, {row['tiles']} "
+        f"tiles, {row['scored']} scored; remat {plan['remat']}; {count['trained'] / 1e6:,.1f} M "
+        f"parameters train, {count['frozen'] / 1e6:,.1f} M are frozen"
+    )
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left", no_wrap=True)
+    return table
+
+
+_PARTS = {
+    "trained": "trained parameters (f32 masters)",
+    "slots": "optimizer slots",
+    "frozen": "frozen parameters",
+    "batch": "batch",
+    "weights": "weights",
+    "cache": "cache of keys and values",
+    "other": "rest of the state",
+}
+
+
+def _memory(plan: dict[str, Any]) -> Table:
+    memory = plan["memory"]
+    table = _table("Memory of a chip", ["part", "GiB", "%"])
+    usable = memory["usable"]
+
+    def row(name, value):
+        table.add_row(name, f"{value / GIB:.2f}", f"{100 * value / usable:.1f}")
+
+    for name, value in memory["parts"].items():
+        row(_PARTS[name], value)
+    if "temporaries" in memory:
+        row("padding of those in memory", memory["arguments"] - sum(memory["parts"].values()))
+        row("temporaries (compiler's plan)", memory["temporaries"])
+        row("outputs beside donated arguments", memory["outputs"])
+        row("program", memory["code"])
+        row("sum", memory["total"])
+    row("usable", usable)
+    return table
+
+
+def verdict(plan: dict[str, Any]) -> list[str]:
+    """Fits or not, by how much, and what to change."""
+    memory, gib = plan["memory"], lambda b: f"{b / GIB:.2f} GiB"
+    if plan["fits"]:
+        left = memory["usable"] - memory["total"]
+        return [f"fits: {gib(memory['total'])} of {gib(memory['usable'])}, {gib(left)} are free"]
+    if "refused" in plan:
+        needed, available = plan["refused"]["needed"], plan["refused"]["available"]
+        if needed is None:
+            line = f"does not fit: {plan['said']}"
+        else:
+            line = (
+                f"does not fit: the compiler needs {gib(needed)} and has {gib(available)}, "
+                f"over by {gib(needed - available)}"
+            )
+    else:
+        line = (
+            f"does not fit: {gib(memory['total'])} of {gib(memory['usable'])}, "
+            f"over by {gib(plan['over'])}"
+        )
+    return [line, f"to change: {plan['advice']}"]
+
+
+def seconds(value: float) -> str:
+    """1.234 s, or 12.34 ms below a tenth of a second."""
+    return f"{value:.3f} s" if value >= 0.1 else f"{1e3 * value:.2f} ms"
+
+
+def _time(plan: dict[str, Any]) -> Table:
+    time = plan["time"]
+    table = _table("Time of one step, estimated (nothing here is measured)", ["part", "", ""])
+    table.add_row("computation", seconds(time["compute"]), "compiler's cycles over the clock")
+    kernels = ", ".join(f"{n:.0f} {name}" for name, n in time["kernels"].items()) or "none"
+    table.add_row("Pallas kernels", seconds(time["attention"]), f"arithmetic: {kernels}")
+    table.add_row("exposed communication", seconds(time["exposed"]), "bytes over links")
+    table.add_row("hidden communication", f"({seconds(time['hidden'])})", "beside computation")
+    low, high = time["range"]
+    table.add_row("step", f"{seconds(low)} to {seconds(high)}", "the sum, 15 % either way")
+    table.columns[2].justify = "left"
+    table.columns[2].no_wrap = False
+    return table
+
+
+def _collectives(rows: Sequence[dict[str, Any]]) -> Table:
+    table = _table(
+        "Collectives of one step",
+        ["kind", "count", "GiB (whole)", "GiB a chip sends", "overlapped GiB", "%"],
+    )
+    for r in rows:
+        share = 100 * r["overlapped"] / r["sent"] if r["sent"] else 0.0
+        table.add_row(
+            r["kind"],
+            f"{r['count']:.0f}",
+            f"{r['bytes'] / GIB:.2f}",
+            f"{r['sent'] / GIB:.2f}",
+            f"{r['overlapped'] / GIB:.2f}",
+            f"{share:.0f}",
+        )
+    return table
+
+
+def _slowest(plan: dict[str, Any]) -> Table:
+    table = _table("Slowest instructions", ["ms a step", "instruction", "operation"])
+    for taken, name, where in plan["time"]["slowest"]:
+        table.add_row(f"{1e3 * taken:.2f}", name, where[-80:])
+    return table
+
+
+def closing(plan: dict[str, Any]) -> list[str]:
+    """Flops, speed, hours, versions, flags."""
+    span = lambda pair, form: f"{format(pair[0], form)} to {format(pair[1], form)}"
+    lines = []
+    if "flops" in plan:
+        flops, mfu = plan["flops"], plan["mfu"]
+        parts = ", ".join(f"{p} {n / 1e12:.1f}" for p, n in flops["parts_per_chip"].items())
+        lines.append(
+            f"model work {flops['model_per_chip'] / 1e12:.1f} TFLOP a chip and step ({parts}); "
+            f"{100 * mfu['compute']:.1f} % of the peak while computing, "
+            f"{100 * mfu['step']:.1f} % of the whole step (estimates)"
+        )
+        lines.append(f"bound by {plan['bound']}")
+    speed = plan["speed"]
+    words = [f"{span(speed['tokens_per_s_chip'], ',.0f')} tokens a second and chip"]
+    if "samples_per_s" in speed:
+        words.append(f"{span(speed['samples_per_s'], '.1f')} samples a second")
+    lines.append("; ".join(words))
+    if "recipe" in plan and plan["recipe"]["samples"]:
+        r = plan["recipe"]
+        lines.append(
+            f"recipe: {r['samples']:,} samples, {r['samples_a_row']} a row, {r['samples_a_step']} a "
+            f"step, {r['steps']:,} steps: {span(r['hours'], '.2f')} hours, "
+            f"{span(r['chip_hours'], ',.0f')} chip-hours"
+        )
+    lines.append("; ".join(f"{k} {v}" for k, v in plan["versions"].items()))
+    lines.append(f"flags: {' '.join(f'{k}={v}' for k, v in plan['flags'].items()) or 'none'}")
+    lines.append(f"compiled in {plan['compile_seconds']:.0f} s of processor time; {plan['label']}")
+    return lines
