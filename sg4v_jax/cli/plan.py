@@ -27,6 +27,10 @@ _REMAT = flags.DEFINE_string("remat", "", "what the backward recomputes; as the 
 _SYNTHETIC = flags.DEFINE_string(
     "synthetic", None, "rows of POSITIONSxTILES, as 2048x1, all scored"
 )
+_GENERATE = flags.DEFINE_boolean("generate", False, "plan the engine's prefill and decode instead")
+_PROMPT = flags.DEFINE_integer("prompt", 4080, "--generate: positions of a prompt", lower_bound=1)
+_TILES = flags.DEFINE_integer("tiles", 5, "--generate: tiles of a prompt", lower_bound=0)
+_WEIGHTS = flags.DEFINE_string("weights", "bfloat16", "--generate: bfloat16 or int8")
 _FLAGS = flags.DEFINE_string("flags", "", "compiler flags beside the generation's: name=value,...")
 _SLOWEST = flags.DEFINE_boolean("slowest", False, "also the slowest instructions")
 _DUMP = flags.DEFINE_string("dump_hlo", None, "folder for the compiled program's text")
@@ -38,22 +42,46 @@ def main(argv: list[str]) -> int:
     if _CONFIG.value is None or not _TOPOLOGY.value:
         raise ConfigError("plan needs --config and --topology", mend="see `sg4v plan --help`")
     from sg4v_jax import files
-    from sg4v_jax.plan import case, show, training
+    from sg4v_jax.plan import show
 
-    slice_ = topology.parse(_TOPOLOGY.value, slices=_SLICES.value)
+    console = Console()
+    with Console(stderr=True).status(f"compiling for {_TOPOLOGY.value}"):
+        plans = _generation() if _GENERATE.value else [_training()]
+    if _JSON.value:
+        files.write_json(_JSON.value, plans if _GENERATE.value else plans[0])
+    for plan in plans:
+        show.print_plan(plan, console=console, slowest=_SLOWEST.value)
+    return 0 if all(plan["fits"] for plan in plans) else DOES_NOT_FIT
+
+
+def _training() -> dict:
+    from sg4v_jax.plan import case, training
+
     one = case.of_config(
         _CONFIG.value,
-        slice_,
+        topology.parse(_TOPOLOGY.value, slices=_SLICES.value),
         mesh=case.parse_mesh(_MESH.value) if _MESH.value else None,
         budget=case.parse_synthetic(_SYNTHETIC.value) if _SYNTHETIC.value else None,
         rows=_ROWS.value,
         remat=_REMAT.value,
         flags=case.parse_flags(_FLAGS.value),
     )
-    console = Console()
-    with Console(stderr=True).status(f"compiling for {slice_.name}"):
-        plan = training.plan(one, dump=_DUMP.value)
-    if _JSON.value:
-        files.write_json(_JSON.value, plan)
-    show.print_plan(plan, console=console, slowest=_SLOWEST.value)
-    return 0 if plan["fits"] else DOES_NOT_FIT
+    return training.plan(one, dump=_DUMP.value)
+
+
+def _generation() -> list[dict]:
+    from sg4v_jax.plan import case, generation
+
+    return generation.plan(
+        generation.Serving(
+            config=_CONFIG.value,
+            slice=topology.parse(_TOPOLOGY.value, slices=_SLICES.value),
+            mesh=case.parse_mesh(_MESH.value) if _MESH.value else {"tensor": -1},
+            rows=_ROWS.value or 8,
+            prompt=_PROMPT.value,
+            tiles=_TILES.value,
+            weights=_WEIGHTS.value,
+            flags=case.parse_flags(_FLAGS.value),
+        ),
+        dump=_DUMP.value,
+    )

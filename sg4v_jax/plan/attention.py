@@ -33,17 +33,13 @@ class Kernel:
         """Matrix products over all query-key pairs; 0 for what is no attention over whole rows."""
         return next((n for part, n in _PRODUCTS if f"_{part}" in self.name), 0)
 
-    def flops(self, *, causal: Sequence[int] | None) -> float:
-        """Operations of all calls.
-
-        Args:
-          causal: numbers of queries under a causal mask; None: all are.
-        """
+    def flops(self, *, causal_from: int) -> float:
+        """Operations of all calls; with at least `causal_from` keys the mask is causal."""
         floats = [dims for dtype, dims in self.shapes if dtype in ("bf16", "f32") and len(dims) > 2]
         if not self.products or len(floats) < 2:
             return 0.0
         (*lead, queries, width), keys = floats[0], floats[1][-2]
-        half = 0.5 if causal is None or queries in causal else 1.0
+        half = 0.5 if keys >= causal_from else 1.0
         return self.times * self.products * 2 * math.prod(lead) * queries * keys * width * half
 
     @property
@@ -66,11 +62,15 @@ def _operand_shapes(i: hlo.Instruction) -> list[tuple[str, tuple[int, ...]]]:
     return hlo.arrays_of(layouts or "")
 
 
-def seconds(kernels: Sequence[Kernel], *, chip: Chip, causal: Sequence[int] | None = None) -> float:
-    """Time of all kernels of one chip: bound by operations at `EFFICIENCY`, or by memory."""
+def seconds(kernels: Sequence[Kernel], *, chip: Chip, causal_from: int = 0) -> float:
+    """Time of all kernels of one chip: bound by operations at `EFFICIENCY`, or by memory.
+
+    Args:
+      causal_from: as in `Kernel.flops`.
+    """
     return sum(
         max(
-            k.flops(causal=causal) / (EFFICIENCY * chip.peak),
+            k.flops(causal_from=causal_from) / (EFFICIENCY * chip.peak),
             k.bytes / chip.hbm_bandwidth,
         )
         for k in kernels

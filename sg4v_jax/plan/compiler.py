@@ -6,6 +6,7 @@ import dataclasses
 import re
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 
@@ -22,6 +23,7 @@ class Compiled:
         not take the place of an argument; `code`: the program.
       peak: what the compiler itself calls the peak (not the sum, and not always above it).
       seconds: processor time of the compilation.
+      shardings: where each output lies.
     """
 
     text: str
@@ -31,6 +33,7 @@ class Compiled:
     code: int
     peak: int
     seconds: float
+    shardings: Any
 
     @property
     def total(self) -> int:
@@ -80,7 +83,37 @@ def compile_(lowered: jax.stages.Lowered, *, flags: Mapping[str, str]) -> Compil
         code=memory.generated_code_size_in_bytes,
         peak=getattr(memory, "peak_memory_in_bytes", 0),
         seconds=time.process_time() - start,
+        shardings=compiled.output_shardings,
     )
+
+
+def verdict(
+    done: Compiled, *, hbm: float, advice: str, memory: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The part of a report about memory: its plan, and whether it fits."""
+    plan = {
+        "arguments": done.arguments,
+        "temporaries": done.temporaries,
+        "outputs": done.outputs,
+        "code": done.code,
+        "compiler_peak": done.peak,
+        "total": done.total,
+    }
+    over = max(0.0, done.total - hbm)
+    told = {"advice": advice} if over else {}
+    return {"memory": {**memory, **plan}, "fits": not over, "over": over, **told}
+
+
+def refusal(done: NoRoom, *, hbm: float, advice: str) -> dict[str, Any]:
+    """The part of a report about a program that the compiler could not place."""
+    available = done.available or hbm
+    return {
+        "fits": False,
+        "refused": {"needed": done.needed, "available": available},
+        "over": done.needed - available if done.needed else None,
+        "said": " ".join(done.message.split())[:400],
+        "advice": advice,
+    }
 
 
 _SIZE = r"([\d.]+)([KMG])"

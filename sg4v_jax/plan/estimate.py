@@ -42,6 +42,30 @@ class Estimate:
     def seconds(self) -> float:
         return self.compute + self.attention + self.exposed
 
+    def divided(self, by: int) -> Estimate:
+        """Of one of `by` equal parts: a token of a loop over tokens."""
+        traffic = [
+            dataclasses.replace(
+                t,
+                count=t.count / by,
+                sent=t.sent / by,
+                overlapped=t.overlapped / by,
+                size=t.size / by,
+            )
+            for t in self.traffic
+        ]
+        return dataclasses.replace(
+            self,
+            compute=self.compute / by,
+            attention=self.attention / by,
+            attention_flops=self.attention_flops / by,
+            kernels={name: n / by for name, n in self.kernels.items()},
+            exposed=self.exposed / by,
+            hidden=self.hidden / by,
+            traffic=traffic,
+            slowest=[(t / by, name, where) for t, name, where in self.slowest],
+        )
+
     @property
     def range(self) -> tuple[float, float]:
         return self.seconds * (1 - MARGIN), self.seconds * (1 + MARGIN)
@@ -52,7 +76,7 @@ def estimate(
     slice_: Slice,
     *,
     coordinates: Sequence[tuple[int, ...]],
-    causal: Sequence[int] | None = None,
+    causal_from: int = 0,
     slowest: int = 12,
 ) -> Estimate:
     """Reads a compiled program.
@@ -60,7 +84,7 @@ def estimate(
     Args:
       coordinates: where each device of the mesh stands, in the mesh's order; the slice's number
         comes behind the chip's own coordinates.
-      causal: numbers of queries under a causal mask (None: all).
+      causal_from: kernels over so many keys or more have a causal mask (the tower's have none).
     """
     module, chip = hlo.parse(text), slice_.chip
     found = collectives.find(module)
@@ -74,8 +98,8 @@ def estimate(
     shown = sum(took(c) for c in found if not c.overlapped)
     return Estimate(
         compute=compute,
-        attention=attention.seconds(kernels, chip=chip, causal=causal),
-        attention_flops=sum(k.flops(causal=causal) for k in kernels),
+        attention=attention.seconds(kernels, chip=chip, causal_from=causal_from),
+        attention_flops=sum(k.flops(causal_from=causal_from) for k in kernels),
         kernels=_counts(kernels),
         exposed=shown + max(0.0, hidden - compute),
         hidden=hidden,

@@ -23,9 +23,7 @@ def print_plan(plan: dict[str, Any], *, console: Console, slowest: bool = False)
         return
     console.print(_time(plan))
     console.print(_collectives(plan["time"]["collectives"]))
-    if slowest:
-        console.print(_slowest(plan))
-    for line in closing(plan):
+    for line in (slowest_lines(plan) if slowest else []) + closing(plan):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -119,23 +117,24 @@ def seconds(value: float) -> str:
 
 def _time(plan: dict[str, Any]) -> Table:
     time = plan["time"]
-    table = _table("Time of one step, estimated (nothing here is measured)", ["part", "", ""])
+    table = _table(
+        f"Time of {plan.get('unit', 'one step')}, estimated (nothing here is measured)",
+        ["part", "", ""],
+    )
     table.add_row("computation", seconds(time["compute"]), "compiler's cycles over the clock")
-    kernels = ", ".join(f"{n:.0f} {name}" for name, n in time["kernels"].items()) or "none"
-    table.add_row("Pallas kernels", seconds(time["attention"]), f"arithmetic: {kernels}")
+    table.add_row("Pallas kernels", seconds(time["attention"]), "arithmetic")
     table.add_row("exposed communication", seconds(time["exposed"]), "bytes over links")
     table.add_row("hidden communication", f"({seconds(time['hidden'])})", "beside computation")
     low, high = time["range"]
-    table.add_row("step", f"{seconds(low)} to {seconds(high)}", "the sum, 15 % either way")
+    table.add_row("in all", f"{seconds(low)} to {seconds(high)}", "the sum, 15 % either way")
     table.columns[2].justify = "left"
-    table.columns[2].no_wrap = False
     return table
 
 
 def _collectives(rows: Sequence[dict[str, Any]]) -> Table:
     table = _table(
-        "Collectives of one step",
-        ["kind", "count", "GiB (whole)", "GiB a chip sends", "overlapped GiB", "%"],
+        "Collectives of the same",
+        ["kind", "runs", "GiB, whole", "GiB sent", "overlapped", "%"],
     )
     for r in rows:
         share = 100 * r["overlapped"] / r["sent"] if r["sent"] else 0.0
@@ -150,11 +149,12 @@ def _collectives(rows: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def _slowest(plan: dict[str, Any]) -> Table:
-    table = _table("Slowest instructions", ["ms a step", "instruction", "operation"])
+def slowest_lines(plan: dict[str, Any]) -> list[str]:
+    """The costliest instructions, a line each: what to look at first."""
+    lines = ["Slowest instructions: ms a step, name, operation"]
     for taken, name, where in plan["time"]["slowest"]:
-        table.add_row(f"{1e3 * taken:.2f}", name, where[-80:])
-    return table
+        lines.append(f"  {1e3 * taken:9.2f}  {name}  {where[-80:]}")
+    return lines
 
 
 def closing(plan: dict[str, Any]) -> list[str]:
@@ -172,6 +172,13 @@ def closing(plan: dict[str, Any]) -> list[str]:
         lines.append(f"bound by {plan['bound']}")
     speed = plan["speed"]
     words = [f"{span(speed['tokens_per_s_chip'], ',.0f')} tokens a second and chip"]
+    if "floor" in plan:
+        floor = plan["floor"]
+        words.append(f"{span(speed['tokens_per_s'], ',.0f')} tokens a second in all")
+        lines.append(
+            f"floors: {seconds(floor['memory'])} to read weights and cache once, "
+            f"{seconds(floor['compute'])} for the model's operations at the peak"
+        )
     if "samples_per_s" in speed:
         words.append(f"{span(speed['samples_per_s'], '.1f')} samples a second")
     lines.append("; ".join(words))
@@ -182,6 +189,9 @@ def closing(plan: dict[str, Any]) -> list[str]:
             f"step, {r['steps']:,} steps: {span(r['hours'], '.2f')} hours, "
             f"{span(r['chip_hours'], ',.0f')} chip-hours"
         )
+    if kernels := plan["time"]["kernels"]:
+        named = ", ".join(f"{name} {n:.0f}" for name, n in kernels.items())
+        lines.append(f"kernels a step: {named}")
     lines.append("; ".join(f"{k} {v}" for k, v in plan["versions"].items()))
     lines.append(f"flags: {' '.join(f'{k}={v}' for k, v in plan['flags'].items()) or 'none'}")
     lines.append(f"compiled in {plan['compile_seconds']:.0f} s of processor time; {plan['label']}")

@@ -31,29 +31,19 @@ def plan(case: Case, *, dump: str | os.PathLike | None = None) -> dict[str, Any]
     report = describe(case, program, parts)
     done = compiler.compile_(program.lower(case.row), flags=case.all_flags())
     report["compile_seconds"] = round(done.seconds, 1)
+    hbm = case.slice.chip.hbm
     if isinstance(done, compiler.NoRoom):
-        return report | no_room(case, done, parts)
+        return report | compiler.refusal(done, hbm=hbm, advice=_advice(case, mesh, parts, None))
     if dump is not None:
         name = f"{case.slice.common_name}-{'-'.join(map(str, mesh.shape.values()))}.hlo"
         files.write_atomic(pathlib.Path(dump) / name, done.text)
-    report["memory"] |= {
-        "arguments": done.arguments,
-        "temporaries": done.temporaries,
-        "outputs": done.outputs,
-        "code": done.code,
-        "compiler_peak": done.peak,
-        "total": done.total,
-    }
-    free = case.slice.chip.hbm - done.total
-    report["fits"] = free >= 0
-    report["over"] = max(0.0, -free)
-    if free < 0:
-        report["advice"] = _advice(case, parts, done.temporaries)
+    advice = _advice(case, mesh, parts, done.temporaries)
+    report |= compiler.verdict(done, hbm=hbm, advice=advice, memory=report["memory"])
     guess = estimate.estimate(
         done.text,
         case.slice,
         coordinates=topology.coordinates(mesh.devices.flat, case.slice),
-        causal=(case.row.positions,),
+        causal_from=case.row.positions,
     )
     return report | times(case, program, guess)
 
@@ -91,21 +81,8 @@ def describe(case: Case, program, parts: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def no_room(case: Case, done: compiler.NoRoom, parts: dict[str, int]) -> dict[str, Any]:
-    """The part of the report about a program that the compiler could not place."""
-    available = done.available or case.slice.chip.hbm
-    return {
-        "fits": False,
-        "refused": {"needed": done.needed, "available": available},
-        "over": (done.needed or 0) - available if done.needed else None,
-        "said": " ".join(done.message.split())[:400],
-        "advice": _advice(case, parts, None),
-    }
-
-
-def _advice(case: Case, parts: dict[str, int], temporaries: float | None) -> str:
-    data = case.config.data
-    sizes = case.make_mesh().shape
+def _advice(case: Case, mesh, parts: dict[str, int], temporaries: float | None) -> str:
+    data, sizes = case.config.data, mesh.shape
     return memory.advice(
         parts,
         temporaries=temporaries,
