@@ -19,7 +19,7 @@ class Chip:
     """One generation; all figures are of one chip.
 
     Attributes:
-      name: as in `v5e:4x4`; `device_kind`: as jax spells it.
+      name: as in `v5e:4x4`; `kinds`: what jax calls such devices.
       hbm: usable bytes of memory; `hbm_bandwidth`: its bytes a second.
       peak: bf16 operations a second; `clock`: cycles a second of its core.
       dimensions: of the torus that chips form; each has two links a chip.
@@ -31,7 +31,7 @@ class Chip:
     """
 
     name: str
-    device_kind: str
+    kinds: tuple[str, ...]
     hbm: float
     hbm_bandwidth: float
     peak: float
@@ -58,7 +58,7 @@ CHIPS: Mapping[str, Chip] = {
     for c in (
         Chip(
             name="v4",
-            device_kind="TPU v4",
+            kinds=("TPU v4",),
             hbm=30.75 * GIB,
             hbm_bandwidth=1228e9,
             peak=275e12,
@@ -72,7 +72,7 @@ CHIPS: Mapping[str, Chip] = {
         ),
         Chip(
             name="v5e",
-            device_kind="TPU v5 lite",
+            kinds=("TPU v5 lite", "TPU v5e"),
             hbm=15.75 * GIB,
             hbm_bandwidth=819e9,
             peak=197e12,
@@ -86,7 +86,7 @@ CHIPS: Mapping[str, Chip] = {
         ),
         Chip(
             name="v5p",
-            device_kind="TPU v5",
+            kinds=("TPU v5", "TPU v5p"),
             hbm=95.74 * GIB,
             hbm_bandwidth=2765e9,
             peak=459e12,
@@ -100,7 +100,7 @@ CHIPS: Mapping[str, Chip] = {
         ),
         Chip(
             name="v6e",
-            device_kind="TPU v6 lite",
+            kinds=("TPU v6 lite", "TPU v6e"),
             hbm=31.25 * GIB,
             hbm_bandwidth=1640e9,
             peak=918e12,
@@ -118,7 +118,7 @@ CHIPS: Mapping[str, Chip] = {
 
 def of_kind(device_kind: str) -> Chip | None:
     """The chip that jax calls `device_kind`; None for other machines."""
-    return next((c for c in CHIPS.values() if c.device_kind == device_kind), None)
+    return next((c for c in CHIPS.values() if device_kind in c.kinds), None)
 
 
 def flags(device_kind: str) -> dict[str, str]:

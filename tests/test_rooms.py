@@ -40,6 +40,7 @@ SAME_LEVEL = {
 
 # Data workers and report writers start fast and fork safely because these never load jax.
 WITHOUT_JAX = (
+    "chips",
     "errors",
     "files",
     "batch",
