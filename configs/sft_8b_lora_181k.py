@@ -9,12 +9,13 @@ get a gradient). Micro-batches of 2.
 
 Chips: 32 (v5p-64). Hours: about 0.6 (an estimate: arithmetic at 45 % of peak, nothing measured).
 Reproduces: Video-Bench 41.2, MVBench 51.2, TempCompass 61.5.
-`sft_8b_lora_181k.py:clip_lora` also adapts CLIP's q, k and v, at the tower's rate.
+`sft_8b_lora_181k.py:clip_lora` also adapts CLIP's q, k and v, at the tower's rate;
+`sft_8b_lora_181k.py:parts` reads the mix as six named parts (`mixes.py`), to swap one.
 """
 
-from sg4v_jax.configs import sft_8b_lora_153k
+from sg4v_jax.configs import mixes, sft_8b_lora_153k
 
-STAGES = sft_8b_lora_153k.STAGES
+STAGES = (*sft_8b_lora_153k.STAGES, "parts")
 
 MIX_181K = dict(
     sft_8b_lora_153k.MIX_153K,
@@ -29,8 +30,8 @@ MIX_181K = dict(
 
 
 def get_config(arg: str = ""):
-    c = sft_8b_lora_153k.get_config(arg)
-    c.data.parts = (MIX_181K,)
+    c = sft_8b_lora_153k.get_config("" if arg == "parts" else arg)
+    c.data.parts = mixes.mix_181k() if arg == "parts" else (MIX_181K,)
     c.data.microbatch = 2
     c.optim.parts.tower = "full+lora" if arg == "clip_lora" else "full"
     c.optim.groups.tower = dict(learning_rate=2e-6)

@@ -10,7 +10,7 @@ import re
 
 from sg4v_jax.errors import ConfigError
 
-HELPERS = ("__init__", "common")  # files of the folder that are no run's config
+HELPERS = ("__init__", "common", "mixes")  # files of the folder that are no run's config
 
 
 def resolve(argv: list[str]) -> list[str]:

@@ -23,6 +23,7 @@ VERBS = {
     "model save": ("model_save", "save a trained model alone, in one small file"),
     "data build": ("data_build", "captions to training data, an arm a file; swap a mix's captions"),
     "data diff": ("data_diff", "prove that two data files differ in text alone"),
+    "data split": ("data_split", "take a published mix apart into its named parts"),
     "data check": ("data_check", "see which data of a config is there, part by part"),
     "data show": ("data_show", "look at training rows as the model gets them"),
     "bench loader": ("bench_loader", "measure the loader: grids a second, where the time goes"),

@@ -13,6 +13,7 @@ assembly.py   finished slices to files: duplicates, counts, limits
 output.py     several files that appear together and whole
 recognise.py  which records of a conversation mix are caption samples
 swap.py       exactly the caption samples of a conversation mix replaced, the rest to the byte
+split.py      a published mix taken apart into its named parts: `sg4v data split`
 spans.py      the objects of a JSON file as stretches of its bytes
 diff.py       the proof that two files differ in text alone: `sg4v data diff`
 proof.py      the same as a page, beside what was built
