@@ -13,11 +13,15 @@ FILE   rows of `sg4v caption run`, the published ShareGPT4Video JSONL, Panda-70M
 out of all arms, counted, and named in OUT/problems.jsonl; above --max_left_out nothing is built.
 Run again after a stop, it goes on.
 
+--format=arrayrecord also renders the videos of --videos as the run of --config will see them, once
+for all arms, into OUT/STYLE.store: a part of format `arrayrecord`, with which training opens no video.
+
 The second form is the paper's first experiment: exactly the caption samples of a conversation mix
 (those that --caption_samples recognises) are replaced one for one; all other bytes stay.
 """
 
 from absl import flags
+from ml_collections import config_flags
 from rich.console import Console
 
 from sg4v_jax.errors import ConfigError
@@ -52,6 +56,14 @@ _LONG = flags.DEFINE_bool("allow_long", False, "build with over 1 % of captions 
 _LEFT = flags.DEFINE_float(
     "max_left_out", 0.01, "share of rows that may be unusable", lower_bound=0, upper_bound=1
 )
+_CONFIG = config_flags.DEFINE_config_file("config", None, "for arrayrecord: the run's config")
+_CODEC = flags.DEFINE_string("codec", "png", "for arrayrecord: png, webp, ppm or jpeg[:QUALITY]")
+_STORE_AS = flags.DEFINE_enum(
+    "store_as",
+    "views",
+    ["views", "grid"],
+    "for arrayrecord: this tiling's views, or whole pictures",
+)
 _WORKERS = flags.DEFINE_integer("workers", 1, "processes at work", lower_bound=1)
 _MIX = flags.DEFINE_string("replace_captions", None, "a conversation mix, JSON or JSONL")
 _WITH = flags.DEFINE_string("with", None, "the captions that come into the mix")
@@ -84,6 +96,11 @@ def _build(limits):
 
     if not _CAPTIONS.value or not _OUT.value:
         raise ConfigError("data build needs --captions and --out", mend="see its --help")
+    if _FORMAT.value == "arrayrecord" and not (_CONFIG.value and _VIDEOS.value):
+        raise ConfigError(
+            "--format=arrayrecord needs --config and --videos",
+            mend="give the run's config, which says how videos are shown, and their folder",
+        )
     report = build(
         _CAPTIONS.value,
         _making("llava_json" if _FORMAT.value == "arrayrecord" else _FORMAT.value),
@@ -93,7 +110,30 @@ def _build(limits):
         workers=_WORKERS.value,
     )
     proof.write(_OUT.value, report)
+    if _FORMAT.value == "arrayrecord":
+        _stores(report)
     return report
+
+
+def _stores(report) -> None:
+    from sg4v_jax.caption.bridge import shards
+    from sg4v_jax.cli.runtime import start_jax
+
+    start_jax()
+    from sg4v_jax.tasks import run_setup
+
+    made = shards.write_stores(
+        report,
+        out=_OUT.value,
+        root=_VIDEOS.value,
+        spec=run_setup.model_settings(_CONFIG.value).inputs,
+        codec=_CODEC.value,
+        store_as=_STORE_AS.value,
+        workers=_WORKERS.value,
+        max_skipped=_LEFT.value,
+    )
+    for folder in made.values():
+        Console().print(f"{folder}: rendered", markup=False, highlight=False, soft_wrap=True)
 
 
 def _swap(limits):
@@ -103,6 +143,10 @@ def _swap(limits):
     if not _MIX.value or not _WITH.value or not _OUT.value or _CAPTIONS.value:
         raise ConfigError(
             "--replace_captions needs --with and --out, and no --captions", mend="see its --help"
+        )
+    if _FORMAT.value != "llava_json":
+        raise ConfigError(
+            "--replace_captions writes the mix's own format", mend="leave --format out"
         )
     report = swap(
         _MIX.value,
