@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sg4v_jax.caption.bridge import assembly, build, work
+from sg4v_jax.caption.bridge import assembly, build, proof, work
 from sg4v_jax.caption.bridge.assembly import Limits, SeenIds
 from sg4v_jax.caption.bridge.formats import ReadOptions
 from sg4v_jax.caption.bridge.work import Making
@@ -91,10 +91,12 @@ def test_arms_share_all_but_the_text(captions, tmp_path):
 
 def test_the_same_bytes_for_any_workers_and_slices(captions, tmp_path):
     options = making(styles=ARMS, seed=3)
-    build.build(captions, options, out=tmp_path / "a")
+    proof.write(tmp_path / "a", build.build(captions, options, out=tmp_path / "a"))
     first = contents(tmp_path / "a")
-    build.build(captions, options, out=tmp_path / "b", slice_size=500)
-    build.build(captions, options, out=tmp_path / "c", workers=2, slice_size=2000)
+    assert {"diff.html", "diff.json", "build.json", "detailed.json"} < set(first)
+    proof.write(tmp_path / "b", build.build(captions, options, out=tmp_path / "b", slice_size=500))
+    report = build.build(captions, options, out=tmp_path / "c", workers=2, slice_size=2000)
+    proof.write(tmp_path / "c", report)
     assert contents(tmp_path / "b") == first == contents(tmp_path / "c")
     build.build(captions, making(styles=ARMS, seed=4), out=tmp_path / "d")
     other = contents(tmp_path / "d")

@@ -92,6 +92,7 @@ def test_training_starts_from_what_was_built(tiny, built, tmp_path):
     assert rows and rows[-1]["step"] == 2
 
 
+@pytest.mark.slow
 def test_stores_of_arms_show_the_same_pictures_and_training_opens_no_video(
     tiny, captions, tmp_path
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +22,10 @@ def write(out: str | os.PathLike, report: Mapping[str, Any]) -> list[Diff]:
       RecordError: more than text differs.
     """
     first, *others = [(name, arm["file"]) for name, arm in report["arms"].items()]
-    diffs = [compare(f"{out}/{first[1]}", f"{out}/{file}") for _, file in others]
+    diffs = [
+        dataclasses.replace(compare(f"{out}/{first[1]}", f"{out}/{file}"), a=first[1], b=file)
+        for _, file in others
+    ]
     if not diffs:
         return []
     files.write_json(f"{out}/diff.json", [diff.as_json() for diff in diffs])
@@ -35,11 +39,14 @@ def page(diffs: Sequence[Diff]) -> Page:
     """The comparisons as one page."""
     alone = all(diff.text_alone for diff in diffs)
     title = "Only text differs" if alone else "More than text differs"
-    made = Page(title, subtitle="two or more files of training data, record by record")
+    made = Page(title, subtitle="files of training data compared record by record")
     for diff in diffs:
         made.section(f"{os.path.basename(diff.a)} and {os.path.basename(diff.b)}")
         rows = [[name, *_verdict(diff, name)] for name in CHECKS]
-        made.table(["what", "", "where it differs first"], rows, caption=f"{diff.a} | {diff.b}")
+        header = ["what", "in both files", "where it differs first"]
+        if diff.text_alone:  # then the third column is empty
+            header, rows = header[:2], [row[:2] for row in rows]
+        made.table(header, rows, caption="All but the learnt text")
         means = [w / max(1, n) for w, n in zip(diff.words, diff.records, strict=True)]
         made.facts(
             {
@@ -49,7 +56,9 @@ def page(diffs: Sequence[Diff]) -> Page:
         )
         if diff.examples:
             told = [[name, *(_cut(t) for t in texts)] for name, *texts in diff.examples]
-            made.table(["record", "first file", "second file"], told, caption="The first of them")
+            made.table(
+                ["record", "first file", "second file"], told, caption="The first texts that differ"
+            )
     return made
 
 
