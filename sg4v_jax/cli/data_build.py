@@ -9,7 +9,8 @@ STYLE  detailed, short, first_n_sentences:N, truncate:TOKENS, long_static, shuff
 FILE   rows of `sg4v caption run`, the published ShareGPT4Video JSONL, Panda-70M's CSV, LLaVA
        JSON, Open-Sora-Plan JSON, Wan's metadata.csv, or any CSV or JSONL (--columns)
 
---short_from=PANDA.csv joins short captions by video id and time. Rows that cannot be used are left
+--short_from=PANDA.csv joins short captions by video id and time (which seconds of its source a clip is
+say its bounds, or its fields source_start and source_end). Rows that cannot be used are left
 out of all arms, counted, and named in OUT/problems.jsonl; above --max_left_out nothing is built.
 Run again after a stop, it goes on.
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import pathlib
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -15,6 +19,7 @@ from sg4v_jax.data.readers.sharegpt4video import CAPTION_PROMPTS
 from sg4v_jax.errors import ConfigError, RecordError, StorageError, WorkdirError
 from sg4v_jax.text.tokenizer import train_byte_bpe
 
+ROOT = pathlib.Path(__file__).parents[2]
 ROWS = [
     {
         "id": f"v{i:03d}",
@@ -144,6 +149,45 @@ def test_stopped_it_goes_on_and_no_file_is_half_written(captions, tmp_path, monk
     build.build(captions, making(), out=tmp_path / "whole")
     assert contents(out) == contents(tmp_path / "whole")
     assert not list(out.glob("job-*"))
+
+
+KILLED = """
+import os, signal, sys
+from sg4v_jax.caption.bridge import assembly, build, work
+from sg4v_jax.caption.bridge.work import Making
+
+captions, out, where = sys.argv[1:]
+real, calls, build._LEASE = getattr(work.Maker, "made"), [], 0.5
+
+def dies(*_):
+    calls.append(1)
+    if len(calls) == 60:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def made(self, row):
+    dies()
+    return real(self, row)
+
+if where == "rows":
+    work.Maker.made = made
+else:
+    assembly.Arm.add = lambda *_, **__: dies()
+making = Making(source="", target="llava_json", styles=("detailed",))
+build.build(captions, making, out=out, slice_size=1000)
+"""
+
+
+@pytest.mark.parametrize("where", ["rows", "files"])
+def test_killed_it_goes_on(where, captions, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", KILLED, captions, str(out), where]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not {"detailed.json", "build.json"} & set(contents(out))
+    monkeypatch.setattr(build, "_LEASE", 0.5)
+    build.build(captions, making(), out=out, slice_size=1000)
+    build.build(captions, making(), out=tmp_path / "whole")
+    assert contents(out) == contents(tmp_path / "whole")
 
 
 def test_a_full_disk_while_the_files_are_written(captions, tmp_path, monkeypatch):
@@ -296,6 +340,10 @@ def test_the_manifest_tells_what_it_was_made_of(captions, tmp_path):
     [
         ({"target": "csv"}, "format 'csv' is not built"),
         ({"source": "xml"}, "source format 'xml' is unknown"),
+        (
+            {"source": "osp", "read": ReadOptions(columns={"id": "x"})},
+            "columns cannot be named for osp",
+        ),
         ({"styles": ("detailed", "detailed")}, "name each arm once"),
         ({"styles": ()}, "name each arm once"),
         ({"styles": ("truncate:5",)}, "tokens cannot be counted without a tokenizer"),

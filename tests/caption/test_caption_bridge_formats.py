@@ -194,6 +194,14 @@ def test_sharegpt4video_of_another_source_keeps_key_frame_captions_with_their_ow
 
 
 def test_columns_of_any_name(tmp_path):
+    """Named columns make a plain table of a file that looks like another format."""
+    file = tmp_path / "y.csv"
+    file.write_text("video,prompt,idea\na.mp4,What?,A dog.\n")
+    read = ReadOptions(columns={"detailed": "idea"})
+    making = Making(source="", target="llava_json", styles=("detailed",), read=read)
+    build(file, making, out=tmp_path / "y")
+    [record] = json.loads((tmp_path / "y/detailed.json").read_text())
+    assert [t["value"] for t in record["conversations"]] == ["<image>\nWhat?", "A dog."]
     file = tmp_path / "x.csv"
     file.write_text("clip,where,long,words\na,v/a.mp4,A dog runs.,3\n")
     columns = {"id": "clip", "video": "where", "detailed": "long"}
@@ -210,6 +218,8 @@ def test_options_that_cannot_be():
         ReadOptions(which="half")
     with pytest.raises(ConfigError, match="cannot be filled in"):
         ReadOptions(video_name="{folder}/{id}.mp4")
+    with pytest.raises(ConfigError, match="columns: 'detaild' is no field of a clip"):
+        ReadOptions(columns={"detaild": "x"})
     with pytest.raises(ConfigError, match="media='sound'"):
         WriteOptions(media="sound")
 

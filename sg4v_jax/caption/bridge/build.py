@@ -27,9 +27,10 @@ from sg4v_jax.caption.bridge.formats import FORMATS, detect
 from sg4v_jax.caption.bridge.rows import RowReader
 from sg4v_jax.caption.bridge.work import BuildWork, Maker, Making
 from sg4v_jax.errors import ConfigError, RecordError, WorkdirError
-from sg4v_jax.jobs import begin, merge, open_store, run_pool
+from sg4v_jax.jobs import begin, merge, open_store, reopen, run_pool
 
 TARGETS = ("llava_json", "sharegpt4video_jsonl", "osp", "wan", "videochatgpt_json")
+_LEASE = 15.0  # seconds until the slice of a worker that was killed is taken up again
 _PROBED = 1000  # rows that are looked at to tell a file's format
 
 
@@ -89,7 +90,8 @@ def build(
     """
     sliced = slices.cut(captions, size=slice_size)
     if not making.source:
-        found = source_format(captions, sliced, fallback=making.fallback)
+        plain = {"csv": "csv", "lines": "jsonl"}.get(sliced.layout) if making.read.columns else ""
+        found = plain or source_format(captions, sliced, fallback=making.fallback)
         making = dataclasses.replace(making, source=found)
     check_making(making)
     folder = files.path(out)
@@ -128,8 +130,9 @@ def _work(work: BuildWork, sliced: slices.Sliced, job, workers: int) -> None:
     store = open_store(job)
     items = [{"id": f"{n:07d}"} | vars(part) for n, part in enumerate(sliced.slices)]
     begin(store, items, shard_size=1, settings={"file": sliced.sha256})
+    reopen(store)  # what failed by a fault of the machine or of a program mended since
     kind = "processes" if workers > 1 else "threads"
-    run_pool(store, work, workers=workers, kind=kind, attempts=1)
+    run_pool(store, work, workers=workers, kind=kind, attempts=1, lease=_LEASE)
 
 
 def check_making(making: Making) -> None:
@@ -145,6 +148,10 @@ def check_making(making: Making) -> None:
     if making.source not in FORMATS:
         raise ConfigError(
             f"source format {making.source!r} is unknown", mend=f"use one of {', '.join(FORMATS)}"
+        )
+    if making.read.columns and making.source not in ("csv", "jsonl"):
+        raise ConfigError(
+            f"columns cannot be named for {making.source}", mend="its fields have fixed names"
         )
     parsed = [styles.parse(name) for name in making.styles]
     if not parsed or len({styles.slug(s.name) for s in parsed}) < len(parsed):

@@ -16,7 +16,7 @@ from typing import Any
 
 from sg4v_jax.caption.bridge import slices
 from sg4v_jax.caption.bridge.build import source_format
-from sg4v_jax.caption.bridge.formats import plain
+from sg4v_jax.caption.bridge.formats import base
 from sg4v_jax.caption.bridge.rows import RowReader
 from sg4v_jax.errors import RecordError
 
@@ -28,8 +28,8 @@ TEXT = {
     "videochatgpt_json": ("a",),
     "panda_csv": ("caption",),
     "caption_job": ("caption_detailed", "caption_short", "diff_captions"),
-    "csv": (*plain.USUAL["detailed"], *plain.USUAL["short"], *plain.USUAL["static"]),
-    "jsonl": (*plain.USUAL["detailed"], *plain.USUAL["short"], *plain.USUAL["static"]),
+    "csv": (*base.USUAL["detailed"], *base.USUAL["short"], *base.USUAL["static"]),
+    "jsonl": (*base.USUAL["detailed"], *base.USUAL["short"], *base.USUAL["static"]),
 }
 _IDS = ("id", "video_id", "videoID", "path", "video")
 _SHOWS = ("video", "image", "video_path", "path", "source", "bounds", "start", "end")

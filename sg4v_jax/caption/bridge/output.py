@@ -63,6 +63,8 @@ class Output:
         with self._errors():
             for name in self._open:
                 self._temporary(name).replace(self._folder / name)
+                for left in self._folder.glob(f"{name}.tmp-*"):  # by a process that was killed
+                    left.unlink(missing_ok=True)
 
     def drop(self) -> None:
         """Removes what was written."""

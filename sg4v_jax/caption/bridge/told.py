@@ -23,6 +23,8 @@ def told(report: Mapping[str, Any], *, out: str | os.PathLike) -> str:
         if list(arm["styles"]) != [name]:
             line += " (" + ", ".join(f"{k}: {n}" for k, n in arm["styles"].items()) + ")"
         lines.append(line)
+    if report["settings"].get("videos_checked") is False:
+        lines.append("videos were not looked for (--videos)")
     if decoded := report.get("decoded_as_fallback"):
         lines.append(f"{decoded} rows were not UTF-8 and read by the fallback encoding")
     if report["left_out"]:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 from sg4v_jax import files
 from sg4v_jax.caption.bridge.formats import (
+    base,
     caption_job,
     llava,
     osp,
@@ -71,7 +72,7 @@ def detect(name: str | os.PathLike, fields: list[str]) -> str:
     """
     layout, have = layout_of(name), set(fields)
     for key, known in FORMATS.items():
-        if key == "wan" and have & set(plain.USUAL["detailed"]):
+        if key == "wan" and have & set(base.USUAL["detailed"]):
             continue  # a table of questions with a caption beside
         if layout in known.layouts and any(set(needed) <= have for needed in known.marks):
             return key

@@ -14,6 +14,20 @@ from sg4v_jax.errors import ConfigError
 
 WHICH = ("summary", "keyframes", "all")
 MEDIA = ("video", "image")
+# Field of a clip -> the usual names of its column, the likeliest first.
+USUAL = {
+    "id": ("id", "clip_id", "video_id"),
+    "video": ("video", "video_path", "path", "source", "file"),
+    "detailed": ("caption_detailed", "detailed", "caption", "text", "cap", "answer"),
+    "short": ("caption_short", "short"),
+    "static": ("static", "first_frame_caption"),
+    "start": ("start",),
+    "end": ("end",),
+    "first_frame": ("first_frame",),
+    "last_frame": ("last_frame",),
+    "fps": ("fps",),
+    "prompt": ("prompt", "question"),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,7 +42,7 @@ class ReadOptions:
         `{number}` in it.
 
     Raises:
-      ConfigError: another `which`; a `video_name` with other fields.
+      ConfigError: another `which`; an unknown field; a `video_name` with other fields.
     """
 
     which: str = "summary"
@@ -38,6 +52,10 @@ class ReadOptions:
     def __post_init__(self):
         if self.which not in WHICH:
             raise ConfigError(f"which={self.which!r}", mend=f"use {', '.join(WHICH)}")
+        if unknown := sorted(set(self.columns) - set(USUAL)):
+            raise ConfigError(
+                f"columns: {unknown[0]!r} is no field of a clip", mend=f"use {', '.join(USUAL)}"
+            )
         try:
             self.video_name.format(id="", video_id="", number=0)
         except (KeyError, IndexError, ValueError) as e:

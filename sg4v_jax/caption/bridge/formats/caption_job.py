@@ -7,6 +7,7 @@ from typing import Any
 
 from sg4v_jax.caption.bridge.clips import CaptionedClip, RowFault, caption_text, plain_path, row_id
 from sg4v_jax.caption.bridge.formats import base
+from sg4v_jax.errors import ConfigError
 
 
 def read(row: Mapping[str, Any], options: base.ReadOptions) -> Iterator[CaptionedClip]:
@@ -45,7 +46,7 @@ def _frames(row: Mapping[str, Any]) -> tuple[int, int] | None:
 def write(clip: CaptionedClip, text: str, prompt: str, options: base.WriteOptions) -> str:
     """The row again, with `text` as its detailed caption."""
     if clip.format != "caption_job":
-        raise RowFault("failed", field="format", value=clip.format)
+        raise ConfigError(f"{clip.id} comes from {clip.format}: its row cannot be written")
     return base.as_json(dict(clip.row) | {"caption_detailed": text}) + "\n"
 
 

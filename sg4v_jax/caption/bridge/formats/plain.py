@@ -14,21 +14,7 @@ from typing import Any
 from sg4v_jax.caption.bridge.clips import CaptionedClip, RowFault, caption_text, plain_path, row_id
 from sg4v_jax.caption.bridge.formats import base
 from sg4v_jax.caption.bridge.formats.wan import csv_line
-
-# Field of a clip -> the usual names of its column, the likeliest first.
-USUAL = {
-    "id": ("id", "clip_id", "video_id"),
-    "video": ("video", "video_path", "path", "source", "file"),
-    "detailed": ("caption_detailed", "detailed", "caption", "text", "cap", "answer"),
-    "short": ("caption_short", "short"),
-    "static": ("static", "first_frame_caption"),
-    "start": ("start",),
-    "end": ("end",),
-    "first_frame": ("first_frame",),
-    "last_frame": ("last_frame",),
-    "fps": ("fps",),
-    "prompt": ("prompt", "question"),
-}
+from sg4v_jax.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +25,7 @@ class _Plain:
 
     def read(self, row: Mapping[str, Any], options: base.ReadOptions) -> Iterator[CaptionedClip]:
         """The clip of a row."""
-        got = {field: _column(row, field, options) for field in USUAL}
+        got = {field: _column(row, field, options) for field in base.USUAL}
         value = {field: row[name] if name else None for field, name in got.items()}
         identity, video = value["id"], value["video"]
         if video is None or video == "":
@@ -72,7 +58,7 @@ class _Plain:
     def write(self, clip: CaptionedClip, text: str, prompt: str, options: base.WriteOptions) -> str:
         """The row again, with `text` in its caption's column."""
         if clip.format != self.name:
-            raise RowFault("failed", field="format", value=clip.format)
+            raise ConfigError(f"{clip.id} comes from {clip.format}: its row cannot be written")
         row = dict(clip.row)
         column = row.pop("")
         if column is not None:
@@ -91,7 +77,7 @@ def _column(row: Mapping[str, Any], field: str, options: base.ReadOptions) -> st
             kind = {"id": "no id", "video": "no video"}.get(field, "no caption")
             raise RowFault(kind, field=named)
         return named
-    return next((name for name in USUAL[field] if name in row), None)
+    return next((name for name in base.USUAL[field] if name in row), None)
 
 
 CSV = base.Format(layouts=("csv",), marks=(), read=_Plain("csv").read, write=_Plain("csv").write)
