@@ -29,7 +29,7 @@ from sg4v_jax.tasks.run_setup import model_settings
 _CONFIG = config_flags.DEFINE_config_file("config", None, "the run's config", lock_config=True)
 _OUT = flags.DEFINE_string("out", None, "the store's folder", required=True)
 _SHARDS = flags.DEFINE_integer("shards", 0, "files; 0 for one every 256 records", lower_bound=0)
-_CODEC = flags.DEFINE_string("codec", "png", "png, webp, ppm or jpeg[:QUALITY]")
+_CODEC = flags.DEFINE_string("codec", "tiff", "tiff, png, webp, ppm or jpeg[:QUALITY]")
 _STORE_AS = flags.DEFINE_enum("store_as", "views", ["views", "grid"], "what is kept of a picture")
 
 

@@ -30,8 +30,35 @@ def path(name: str | os.PathLike) -> epath.Path:
     return epath.Path(name)
 
 
+def is_remote(name: str | os.PathLike) -> bool:
+    """Whether `name` lies in an object store (`gs://...`), not in the local file system."""
+    return "://" in os.fspath(name)
+
+
+def append(name: str | os.PathLike, text: str) -> None:
+    """Adds `text` at the end of a file that one process writes.
+
+    An object store cannot append: there the whole file is written anew, which suits logs of some
+    megabytes.
+
+    Raises:
+      StorageError: the disk is full or the folder cannot be written.
+    """
+    target = path(name)
+    if is_remote(target):
+        write_atomic(target, (target.read_text() if target.exists() else "") + text)
+        return
+    try:
+        with target.open("a") as f:
+            f.write(text)
+    except OSError as e:
+        raise _cannot_write(target, e) from e
+
+
 def write_atomic(name: str | os.PathLike, content: bytes | str) -> None:
     """Writes `content` so that `name` is either the old file or the whole new one.
+
+    An object store shows an object once it is whole, so that nothing is renamed there.
 
     Raises:
       StorageError: the disk is full or the folder cannot be written; `name` is unchanged.
@@ -40,15 +67,14 @@ def write_atomic(name: str | os.PathLike, content: bytes | str) -> None:
     temporary = target.parent / f"{target.name}.tmp-{os.getpid()}-{threading.get_ident()}"
     data = content.encode() if isinstance(content, str) else content
     try:
+        if is_remote(target):
+            target.write_bytes(data)
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as f:
             f.write(data)
             f.flush()
-            if hasattr(f, "fileno"):
-                try:
-                    os.fsync(f.fileno())
-                except OSError:
-                    pass  # object stores have no descriptor to sync
+            os.fsync(f.fileno())
         temporary.replace(target)
     except OSError as e:
         with contextlib.suppress(OSError):  # the folder itself may be what is wrong
@@ -65,13 +91,13 @@ def put(local: str | os.PathLike, name: str | os.PathLike) -> None:
     target = path(name)
     temporary = target.parent / f"{target.name}.tmp-{os.getpid()}-{threading.get_ident()}"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         with open(local, "rb") as f:
             os.fsync(f.fileno())
-            if "://" in str(target):  # a single put, which appears whole
+            if is_remote(target):
                 with target.open("wb") as sink:
                     shutil.copyfileobj(f, sink, 1 << 22)
                 return
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.replace(local, target)
         except OSError as e:

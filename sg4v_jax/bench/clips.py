@@ -13,8 +13,10 @@ from sg4v_jax.bench import original
 from sg4v_jax.data.index import build_index
 from sg4v_jax.data.inputs import InputSpec
 from sg4v_jax.data.packing import Budget
+from sg4v_jax.data.readers import read_arrayrecord
 from sg4v_jax.data.record import Record, Visual
 from sg4v_jax.data.rows import Rows
+from sg4v_jax.data.store.write import write_shards
 from sg4v_jax.errors import MissingVideoError, Sg4vError, VideoError
 from sg4v_jax.text.chat import Turn
 from sg4v_jax.text.tokenizer import Tokenizer
@@ -74,11 +76,29 @@ def rows(paths: Sequence[str], *, kind: str, spec: InputSpec) -> Rows:
     Raises:
       RecordError: a file cannot be used.
     """
+    return _rows(_records(paths, kind=kind), spec=spec)
+
+
+def stored(paths: Sequence[str], *, spec: InputSpec, folder: str, codec: str) -> Rows:
+    """The rows of videos whose pictures lie in a store, made in `folder` with `codec`.
+
+    Raises:
+      RecordError: a file cannot be used.
+    """
+    out = os.path.join(folder, codec)
+    write_shards(_records(paths, kind="video"), out=out, spec=spec, codec=codec, workers=0)
+    return _rows(read_arrayrecord(out, root=""), spec=spec)
+
+
+def _records(paths: Sequence[str], *, kind: str) -> list[Record]:
     turns = (Turn("user", _QUESTION), Turn("assistant", _ANSWER))
-    records = [
+    return [
         Record(id=os.path.basename(p), source="bench", visuals=(Visual(kind, p),), turns=turns)
         for p in paths
     ]
+
+
+def _rows(records: Sequence[Record], *, spec: InputSpec) -> Rows:
     tokenizer = Tokenizer.from_file("asset:world/tokenizer.json")
     index = build_index(records, spec=spec, tokenizer=tokenizer, max_skipped=0.0)
     # A sample of this spec has at least three tiles, so that no two share a row of five or less.

@@ -8,6 +8,8 @@ ratios. A grid here is one video (or one rendered grid) made into tiles.
   original  the original's way (`bench.original`) from video to f32 pixel values; no text; one
             thread a worker, as in torch's loader
   png, jpg  as mp4, from grids rendered before
+  arrayrecord tiff, arrayrecord jpeg
+            as mp4, from a store of the grids' views (`data.store`)
 """
 
 from __future__ import annotations
@@ -25,7 +27,11 @@ from sg4v_jax.data.pipeline import batches
 from sg4v_jax.errors import ConfigError
 
 OURS, ORIGINAL = "mp4", "original"
-METHODS = (OURS, ORIGINAL, "png", "jpg")
+RENDERED, CODECS = ("png", "jpg"), ("tiff", "jpeg")
+METHODS = (OURS, ORIGINAL, *RENDERED, *(f"arrayrecord {codec}" for codec in CODECS))
+# A v5e host has 8 chips; at 4 grids a chip and 45 % of its peak a step of the whole 8B model takes
+# 4.36 s by arithmetic (not measured). Real samples have more positions, and slower steps.
+STEP_SECONDS, STEP_GRIDS = 4.36, 32
 _ENDLESS = 1 << 30
 
 
@@ -36,6 +42,8 @@ def measure(
     workers: Sequence[int] = (1, 2),
     rounds: int = 3,
     seconds: float = 2.5,
+    step_seconds: float = STEP_SECONDS,
+    step_grids: int = STEP_GRIDS,
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict:
     """Runs the whole measurement.
@@ -47,6 +55,8 @@ def measure(
       rounds: timings of each method at each number of workers, the methods in turn.
       seconds: how long one timing lasts, about: as many whole passes over the videos as one
         process of ours would do in it for each worker, the same for all methods.
+      step_seconds, step_grids: a training step that the loader must keep up with: how long it is
+        planned to take, and how many grids a host reads for it.
       progress: told what goes on.
 
     Returns:
@@ -56,7 +66,8 @@ def measure(
       MissingVideoError: no video files.
       ConfigError: a number out of range, or no video that can be used.
     """
-    _check(workers=workers, rounds=rounds, seconds=seconds, limit=limit)
+    _check(workers=workers, rounds=rounds, limit=limit, step_grids=step_grids)
+    _check_seconds(seconds=seconds, step_seconds=step_seconds)
     spec, with_original = clips.input_spec(), original.available()
     progress("compare tiles")
     found = clips.find(videos)
@@ -99,7 +110,11 @@ def measure(
         "agreement": agreement,
         "left_out": [{"clip": name, "reason": why} for name, why in left_out],
         "cells": cells,
-        "speed": summarise(cells),
+        "speed": [
+            entry | _cores(entry, step_seconds=step_seconds, step_grids=step_grids)
+            for entry in summarise(cells)
+        ],
+        "step": {"seconds": step_seconds, "grids": step_grids},
         "stages": stage_times,
         "between_processes": moved,
         "to_device": transfer.to_device(
@@ -108,16 +123,17 @@ def measure(
     }
 
 
-def _check(*, workers: Sequence[int], rounds: int, seconds: float, limit: int) -> None:
-    for name, values, least in (
-        ("workers", workers, 0),
-        ("rounds", [rounds], 1),
-        ("limit", [limit], 1),
-    ):
+def _check(*, workers: Sequence[int], **counts: int) -> None:
+    wanted = [("workers", list(workers), 0), *((name, [n], 1) for name, n in counts.items())]
+    for name, values, least in wanted:
         if not values or min(values) < least:
-            raise ConfigError(f"--{name}={list(values)}", mend=f"give {least} or more")
-    if not seconds > 0:
-        raise ConfigError(f"--seconds={seconds}", mend="give more than 0")
+            raise ConfigError(f"--{name}={values}", mend=f"give {least} or more")
+
+
+def _check_seconds(**times: float) -> None:
+    for name, value in times.items():
+        if not value > 0:
+            raise ConfigError(f"--{name}={value}", mend="give more than 0")
 
 
 def _sources(
@@ -125,9 +141,12 @@ def _sources(
 ) -> dict[str, object]:
     """What each method reads, by its name."""
     sources: dict[str, object] = {OURS: clips.rows(paths, kind="video", spec=spec)}
-    for suffix in ("png", "jpg"):
+    for suffix in RENDERED:
         grids = clips.render(paths, spec=spec, folder=folder, suffix=suffix)
         sources[suffix] = clips.rows(grids, kind="image", spec=spec)
+    for codec in CODECS:
+        rows = clips.stored(paths, spec=spec, folder=folder, codec=codec)
+        sources[f"arrayrecord {codec}"] = rows
     if with_original:
         # Ours shuffles every pass anew and this does not, but each timing is of whole passes.
         sources[ORIGINAL] = original.PixelValues(paths, spec=spec, length=_ENDLESS)
@@ -179,7 +198,8 @@ def summarise(cells: Sequence[dict]) -> list[dict]:
 
     `ratio` and `cpu_ratio` are paired, round by round, against the original at the same number
     of workers: how many times as many grids a second, and how many times fewer CPU seconds a
-    grid. They are missing where there is no original.
+    grid. They are missing where there is no original. `mp4_ratio` and `mp4_cpu_ratio` are the
+    same against our own reading of videos.
     """
     groups: dict[tuple, list[dict]] = collections.defaultdict(list)
     for cell in cells:
@@ -194,18 +214,32 @@ def summarise(cells: Sequence[dict]) -> list[dict]:
         }
         if None not in [c["cpu"] for c in group]:
             entry["cpu_ms_per_grid"] = _spread([1e3 * c["cpu"] / c["grids"] for c in group])
-        rivals = groups.get((workers, ORIGINAL), [])
-        if rivals and method != ORIGINAL:
-            pairs = [(c, r) for c in group for r in rivals if c["round"] == r["round"]]
-            entry["ratio"] = _spread(
-                [c["grids"] / c["wall"] / (r["grids"] / r["wall"]) for c, r in pairs]
-            )
-            if "cpu_ms_per_grid" in entry:
-                entry["cpu_ratio"] = _spread(
-                    [r["cpu"] / r["grids"] / (c["cpu"] / c["grids"]) for c, r in pairs]
-                )
+        for prefix, rival in (("", ORIGINAL), ("mp4_", OURS)):
+            if method not in (rival, ORIGINAL):
+                entry |= _ratios(group, groups.get((workers, rival), []), prefix=prefix)
         summary.append(entry)
     return summary
+
+
+def _ratios(group: Sequence[dict], rivals: Sequence[dict], *, prefix: str) -> dict[str, dict]:
+    """How many times as good `group` is, paired by round."""
+    pairs = [(c, r) for c in group for r in rivals if c["round"] == r["round"]]
+    if not pairs:
+        return {}
+    speed = [c["grids"] / c["wall"] / (r["grids"] / r["wall"]) for c, r in pairs]
+    found = {f"{prefix}ratio": _spread(speed)}
+    if None not in [x["cpu"] for pair in pairs for x in pair]:
+        cpu = [r["cpu"] / r["grids"] / (c["cpu"] / c["grids"]) for c, r in pairs]
+        found[f"{prefix}cpu_ratio"] = _spread(cpu)
+    return found
+
+
+def _cores(entry: dict, *, step_seconds: float, step_grids: int) -> dict[str, float]:
+    """Cores that are busy when grids are made as fast as the step takes them."""
+    if "cpu_ms_per_grid" not in entry:
+        return {}
+    wanted = step_grids / step_seconds  # grids a second
+    return {"cores": wanted * entry["cpu_ms_per_grid"]["median"] / 1e3}
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

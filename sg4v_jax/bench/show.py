@@ -16,6 +16,7 @@ def print_report(report: dict, *, console: Console, by_clip: bool = False) -> No
         console.print(line, markup=False, highlight=False)
     console.print(_agreement(report))
     console.print(_speed(report))
+    console.print(_cores(report))
     console.print(_stages(report["stages"]))
     if by_clip:
         console.print(_clips(report["stages"]))
@@ -66,8 +67,8 @@ def _spread(value: dict | None, *, form: str) -> str:
 
 def _speed(report: dict) -> Table:
     table = _table(
-        "Speed: median (range) over the rounds; x: times as good as the original",
-        ["workers", "method", "grids/s", "x", "CPU ms a grid", "x"],
+        "Speed: median (range) over the rounds; x: times as good as the original, or as mp4",
+        ["workers", "method", "grids/s", "x original", "x mp4", "CPU ms a grid", "x mp4"],
     )
     for entry in report["speed"]:
         cpu = entry.get("cpu_ms_per_grid")
@@ -76,9 +77,25 @@ def _speed(report: dict) -> Table:
             entry["method"],
             _spread(entry["grids_per_s"], form=".1f"),
             _spread(entry.get("ratio"), form=".2f"),
+            _spread(entry.get("mp4_ratio"), form=".2f"),
             "-" if cpu is None else f"{cpu['median']:.1f}",
-            _spread(entry.get("cpu_ratio"), form=".2f"),
+            _spread(entry.get("mp4_cpu_ratio"), form=".2f"),
         )
+    return table
+
+
+def _cores(report: dict) -> Table:
+    step = report["step"]
+    table = _table(
+        f"Cores to feed a host that takes {step['grids']} grids every {step['seconds']:g} s "
+        f"({step['grids'] / step['seconds']:.1f} grids/s)",
+        ["method", *(f"{n} workers" for n in report["settings"]["workers"])],
+    )
+    cores: dict[str, dict[int, float]] = {}
+    for entry in report["speed"]:
+        cores.setdefault(entry["method"], {})[entry["workers"]] = entry.get("cores", float("nan"))
+    for method, by_workers in cores.items():
+        table.add_row(method, *(f"{value:.2f}" for value in by_workers.values()))
     return table
 
 

@@ -46,7 +46,7 @@ class CaptionsConfig(tfds.core.BuilderConfig):
     longest_side: int = 1920
     sampling: str = "run"
     store_as: str = "views"
-    codec: str = "png"
+    codec: str = pictures.DEFAULT
     seed: int = 0
     max_skipped: float = 0.01
 
@@ -79,9 +79,7 @@ class Sg4vVideoCaptions(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version(catalog.VERSION)
     RELEASE_NOTES: ClassVar = {catalog.VERSION: "First."}
-    BUILDER_CONFIGS: ClassVar = [
-        CaptionsConfig(name="views", description="Two views a video, in PNG.")
-    ]
+    BUILDER_CONFIGS: ClassVar = [CaptionsConfig(name="views", description="Two views a video.")]
     builder_config_cls = CaptionsConfig
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"""
     Put `{MIX}` into the manual folder, and below it the annotations and videos that it names:

@@ -42,11 +42,11 @@ class MetricsLog:
           StorageError: the disk is full or the folder cannot be written.
         """
         try:
-            with self._path.open("a") as f:
-                f.write(json.dumps(record) + "\n")
-        except OSError as e:
+            files.append(self._path, json.dumps(record) + "\n")
+        except StorageError as e:
+            where = str(self._path)
             raise StorageError(
-                f"cannot write {self._path} at step {record['step']}: {e.strerror or e}",
+                e.message.replace(where, f"{where} at step {record['step']}", 1),
                 mend="free some space; the same command goes on from the last checkpoint",
             ) from e
         if "eval" in record:

@@ -16,6 +16,7 @@ from sg4v_jax.errors import ConfigError, MissingVideoError
 from sg4v_jax.video.encode import write_mp4
 
 SPREAD = {"median", "low", "high"}
+STORED = {"arrayrecord tiff", "arrayrecord jpeg"}
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,9 @@ def check(report: dict, *, methods: set[str], workers: int) -> None:
         assert entry["grids_per_s"].keys() == SPREAD
         compared = "original" in methods and entry["method"] != "original"
         assert ("ratio" in entry) == compared
+        assert ("mp4_ratio" in entry) == (entry["method"] not in ("mp4", "original"))
+        cpu = entry["cpu_ms_per_grid"]["median"]
+        assert entry["cores"] == pytest.approx(cpu / 1e3 * 32 / 4.36)
     assert [a["clip"] for a in report["agreement"]] == ["a.mp4", "b.mp4"]
     assert {name for _, _, name in stages.OURS if name[0] != ":"} <= set(
         report["stages"][0]["ours"]
@@ -57,7 +61,7 @@ def check(report: dict, *, methods: set[str], workers: int) -> None:
 def test_without_decord(videos, monkeypatch):
     monkeypatch.setattr(original, "available", lambda: False)
     report = loader.measure(videos=videos, workers=[0], rounds=1, seconds=0.01)
-    check(report, methods={"mp4", "png", "jpg"}, workers=0)
+    check(report, methods={"mp4", "png", "jpg"} | STORED, workers=0)
     assert report["between_processes"] == {}
     text = printed(report)
     assert "decord is not installed" in text and "nan" in text and "tiles: resize" in text
@@ -66,7 +70,7 @@ def test_without_decord(videos, monkeypatch):
 def test_with_decord(videos):
     pytest.importorskip("decord", reason="needs decord2 (extra [bench])")
     report = loader.measure(videos=videos, workers=[0], rounds=1, seconds=0.01)
-    check(report, methods={"mp4", "original", "png", "jpg"}, workers=0)
+    check(report, methods={"mp4", "original", "png", "jpg"} | STORED, workers=0)
     assert max(a["mean_abs"] for a in report["agreement"]) < 0.5
     assert {"normalise", "tiles: resize"} <= set(report["stages"][1]["original"])
     assert "decord is not installed" not in printed(report)
@@ -76,7 +80,7 @@ def test_with_decord(videos):
 def test_in_processes(videos, monkeypatch):
     monkeypatch.setattr(original, "available", lambda: False)
     report = loader.measure(videos=videos, workers=[2], rounds=1, seconds=0.01)
-    check(report, methods={"mp4", "png", "jpg"}, workers=2)
+    check(report, methods={"mp4", "png", "jpg"} | STORED, workers=2)
     assert report["between_processes"].keys() == {"u8 tiles and text", "f32 pixel values"}
 
 
@@ -99,10 +103,25 @@ def test_ratios_are_paired_by_round():
     assert ours["cpu_ms_per_grid"]["low"] == 400.0 and "ratio" not in theirs
 
 
+def test_a_store_is_compared_with_videos():
+    cells = [
+        cell("mp4", 0, wall=6.0, cpu=8.0),
+        cell("arrayrecord tiff", 0, wall=1.0, cpu=2.0),
+        cell("original", 0, wall=12.0, cpu=16.0),
+    ]
+    entry = loader.summarise(cells)[-1]
+    assert entry["method"] == "arrayrecord tiff"
+    assert entry["mp4_ratio"]["median"] == 6.0 and entry["mp4_cpu_ratio"]["median"] == 4.0
+    assert entry["ratio"]["median"] == 12.0
+    assert loader._cores(entry, step_seconds=2.0, step_grids=10) == {"cores": 1.0}
+
+
 def test_unknown_cpu_time_is_left_out():
     cells = [cell("original", 0, wall=2.0, cpu=None), cell("mp4", 0, wall=1.0, cpu=None)]
     ours, _ = loader.summarise(cells)
-    assert ours["ratio"]["median"] == 2.0
+    assert (
+        ours["ratio"]["median"] == 2.0 and loader._cores(ours, step_seconds=1, step_grids=1) == {}
+    )
     assert "cpu_ratio" not in ours and "cpu_ms_per_grid" not in ours
 
 
@@ -138,7 +157,16 @@ def test_cpu_seconds_of_a_process():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"workers": [-1]}, {"workers": []}, {"rounds": 0}, {"seconds": 0.0}, {"limit": 0}]
+    "wrong",
+    [
+        {"workers": [-1]},
+        {"workers": []},
+        {"rounds": 0},
+        {"seconds": 0.0},
+        {"limit": 0},
+        {"step_seconds": 0},
+        {"step_grids": 0},
+    ],
 )
 def test_numbers_out_of_range(wrong, videos):
     with pytest.raises(ConfigError, match=next(iter(wrong))):

@@ -59,7 +59,7 @@ def mixed(folder, records):
 def store(mixed, spec, tmp_path_factory):
     """Four shards of views in PNG."""
     out = tmp_path_factory.mktemp("stores") / "views"
-    write_shards(mixed, out=out, spec=spec, shards=4, workers=0)
+    write_shards(mixed, out=out, spec=spec, shards=4, codec="png", workers=0)
     return out
 
 
@@ -83,7 +83,7 @@ def test_a_store_has_the_records_in_their_order(store, mixed):
 
 
 @pytest.mark.parametrize("store_as", ["views", "grid"])
-@pytest.mark.parametrize("codec", ["png", "webp", "ppm"])
+@pytest.mark.parametrize("codec", ["tiff", "png", "webp", "ppm"])
 def test_tiles_are_those_of_the_videos_to_the_bit(mixed, spec, tmp_path, store_as, codec):
     few = [mixed[0], *mixed[-2:]]
     how = dict(spec=spec, codec=codec, store_as=store_as, workers=0)
@@ -136,10 +136,10 @@ def test_the_index_pass_reads_no_picture(store, spec, tokenizer, monkeypatch):
 
 def test_building_again_changes_nothing_and_other_records_are_refused(copy, mixed, spec):
     before = {p.name: p.stat().st_mtime_ns for p in copy.iterdir()}
-    write_shards(mixed, out=copy, spec=spec, shards=4, workers=0)
+    write_shards(mixed, out=copy, spec=spec, shards=4, codec="png", workers=0)
     assert {p.name: p.stat().st_mtime_ns for p in copy.iterdir()} == before
     with pytest.raises(WorkdirError, match="other records or settings"):
-        write_shards(mixed[:-1], out=copy, spec=spec, shards=4, workers=0)
+        write_shards(mixed[:-1], out=copy, spec=spec, shards=4, codec="png", workers=0)
     with pytest.raises(WorkdirError):
         write_shards(mixed, out=copy, spec=spec, shards=4, codec="ppm", workers=0)
 
@@ -155,7 +155,7 @@ def test_a_stopped_build_goes_on_where_it_was(store, mixed, spec, tmp_path, monk
 
     monkeypatch.setattr(Renderer, "_shard", dies_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        write_shards(mixed, out=out, spec=spec, shards=4, workers=0)
+        write_shards(mixed, out=out, spec=spec, shards=4, codec="png", workers=0)
     with pytest.raises(RecordError, match="not a finished store"):
         read_store(out)
 
@@ -164,7 +164,7 @@ def test_a_stopped_build_goes_on_where_it_was(store, mixed, spec, tmp_path, monk
         return whole(self, item)
 
     monkeypatch.setattr(Renderer, "_shard", counted)
-    write_shards(mixed, out=out, spec=spec, shards=4, workers=0)
+    write_shards(mixed, out=out, spec=spec, shards=4, codec="png", workers=0)
     assert sorted(rendered) == ["00000", "00001", "00002", "00003"]
     assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in store.iterdir())
     for file in out.iterdir():
@@ -172,7 +172,7 @@ def test_a_stopped_build_goes_on_where_it_was(store, mixed, spec, tmp_path, monk
 
 
 def test_worker_processes_make_the_same_files(store, mixed, spec, tmp_path):
-    write_shards(mixed, out=tmp_path / "s", spec=spec, shards=4, workers=2)
+    write_shards(mixed, out=tmp_path / "s", spec=spec, shards=4, codec="png", workers=2)
     for file in (tmp_path / "s").iterdir():
         assert file.read_bytes() == (store / file.name).read_bytes()
 

@@ -1,12 +1,13 @@
 """Pictures as encoded bytes and back. Which codec: what a picture costs in bytes and in time.
 
-A 16-frame grid as its two views, on one core of an EPYC (Pillow 13), 16:9 and square videos:
+A 16-frame grid as its two views, CPU time on an EPYC (Pillow 13), 16:9 to square test clips:
 
     codec   exact  kB            write ms    read ms
-    png     yes    464 to 641    21 to 25    9 to 13     the default: every tool reads it
-    webp    yes    470 to 605    15 to 38    7 to 8.5
-    jpeg    no     218 to 384    2 to 4      2.5 to 3.8  quality 95, colour at full resolution
-    ppm     yes    1145 to 1693  under 1     under 1     bare pixels: twice the disk, no time
+    tiff    yes    519 to 1031   28 to 49    2.1 to 3.0   zstd and differences; the default
+    png     yes    464 to 934    26 to 30    9.3 to 14    smaller, and TensorFlow reads it too
+    webp    yes    470 to 832    13 to 38    6.9 to 9.8
+    jpeg    no     218 to 384    2.1 to 3.2  2.7 to 4.3   quality 95, colour at full resolution
+    ppm     yes    1145 to 1693  under 1     0.4 to 0.7   bare pixels
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from PIL import Image
 
 from sg4v_jax.errors import ConfigError, CorruptVideoError
 
-CODECS = ("png", "webp", "jpeg", "ppm")
+CODECS = ("tiff", "png", "webp", "jpeg", "ppm")
+DEFAULT = "tiff"
 _JPEG_QUALITY = 95
-_FORMATS = ("PNG", "WEBP", "JPEG", "PPM")
+_PREDICTOR = 317  # a TIFF tag; 2: each pixel as its difference to the one before
+_FORMATS = ("TIFF", "PNG", "WEBP", "JPEG", "PPM")
 
 
 def check_codec(codec: str) -> str:
@@ -36,12 +39,13 @@ def check_codec(codec: str) -> str:
 
 
 def encode(pixels: np.ndarray, codec: str) -> bytes:
-    """u8[H,W,3] in `codec`: png, webp, ppm (exact) or jpeg[:QUALITY].
+    """u8[H,W,3] in `codec`: tiff, png, webp, ppm (exact) or jpeg[:QUALITY].
 
     Raises: as `check_codec`.
     """
     name, quality = _parse(codec)
     options = {
+        "tiff": dict(compression="zstd", tiffinfo={_PREDICTOR: 2}),
         # Runs alone find what filtered pixels have to find: smaller than zlib's own search, and
         # four times as fast.
         "png": dict(compress_level=1, compress_type=zlib.Z_RLE),
@@ -73,7 +77,7 @@ def decode(data: bytes, *, where: str) -> np.ndarray:
 
 
 def _parse(codec: str) -> tuple[str, int]:
-    match = re.fullmatch(r"(png|webp|ppm|jpeg)|jpeg:(\d{1,3})", codec)
+    match = re.fullmatch(r"(tiff|png|webp|ppm|jpeg)|jpeg:(\d{1,3})", codec)
     quality = int(match[2] or _JPEG_QUALITY) if match else 0
     if not match or not 1 <= quality <= 100:
         raise ConfigError(

@@ -27,7 +27,7 @@ from sg4v_jax.data.store.catalog import Catalog, Shard
 from sg4v_jax.errors import ConfigError, RecordError, Sg4vError, StorageError, WorkdirError
 from sg4v_jax.video.decode import TIME_LIMIT
 
-A_SHARD = 256  # records: about 150 MB of views in PNG
+A_SHARD = 256  # records: about 150 MB of views
 _KEPT = 16  # encoded videos: a few MB
 _OPTIONS = "group_size:1,uncompressed"  # pictures are compressed already
 
@@ -38,7 +38,7 @@ def write_shards(
     out: str | os.PathLike,
     spec: InputSpec,
     shards: int = 0,
-    codec: str = "png",
+    codec: str = pictures.DEFAULT,
     store_as: str = "views",
     workers: int = 1,
     max_skipped: float = 0.01,
@@ -114,7 +114,7 @@ def plan_store(
     out: str | os.PathLike,
     spec: InputSpec,
     shards: int = 0,
-    codec: str = "png",
+    codec: str = pictures.DEFAULT,
     store_as: str = "views",
     seconds: float = TIME_LIMIT,
 ) -> Plan:
@@ -126,7 +126,7 @@ def plan_store(
         the views.
       shards: files; 0 for one every `A_SHARD` records. Their order and sizes do not matter to
         training, which reads records by number.
-      codec: png, webp, ppm (exact) or jpeg[:QUALITY]; see `pictures`.
+      codec: tiff, png, webp, ppm (exact) or jpeg[:QUALITY]; see `pictures`.
       store_as: `views`: the two scales that tiles are made of, which is small and needs no
         resizing at read, for this tiling alone. `grid`: the whole picture, for any tiling.
       seconds: how long one video may take.
