@@ -25,6 +25,7 @@ VERBS = {
     "data diff": ("data_diff", "prove that two data files differ in text alone"),
     "data split": ("data_split", "take a published mix apart into its named parts"),
     "data check": ("data_check", "see which data of a config is there, part by part"),
+    "data budget": ("data_budget", "choose the size of a row by what it wastes"),
     "data show": ("data_show", "look at training rows as the model gets them"),
     "bench loader": ("bench_loader", "measure the loader: grids a second, where the time goes"),
     "caption filter": ("caption_filter", "choose short videos that are not alike"),

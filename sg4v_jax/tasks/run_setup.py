@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from rich.progress import track
 from sg4v_jax import files
 from sg4v_jax.data.index import Index, build_index
 from sg4v_jax.data.inputs import InputSpec
-from sg4v_jax.data.mixture import parts_of, read_mix, weights_of
+from sg4v_jax.data.mixture import Part, parts_of, read_mix, weights_of
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.data.rows import Rows
 from sg4v_jax.data.skips import SkipLog
@@ -201,15 +201,59 @@ def _rows(
     """Rows over the parts that `source` names."""
     data = config.data
     parts = parts_of(source)
+    index = _index(config, settings, parts, console=console, cache=cache, budget=_budget(config))
+    return Rows(
+        index,
+        spec=settings.inputs,
+        tokenizer=settings.tokenizer,
+        budget=_budget(config),
+        batch_rows=data.batch_rows,
+        seed=config.run.seed,
+        seconds=data.decode_seconds,
+        weights=weights_of(parts),
+        **how,
+    )
+
+
+def train_index(
+    config: ml_collections.ConfigDict,
+    settings: ModelSettings,
+    *,
+    console: Console,
+    cache: str | None = None,
+) -> Index:
+    """What the training data needs of rows; samples longer than a row are neither cut nor dropped.
+
+    Args:
+      cache: as `build_index`.
+    """
+    parts = parts_of(config.data)
+    return _index(config, settings, parts, console=console, cache=cache, budget=None)
+
+
+def _budget(config: ml_collections.ConfigDict) -> Budget:
+    return Budget(config.data.positions, config.data.tiles, config.data.scored)
+
+
+def _index(
+    config: ml_collections.ConfigDict,
+    settings: ModelSettings,
+    parts: Sequence[Part],
+    *,
+    console: Console,
+    cache: str | None,
+    budget: Budget | None,
+) -> Index:
+    """Reads and measures the records of `parts`; without a budget none is too long."""
+    data = config.data
     records = read_mix(parts, seed=config.run.seed)
-    budget = Budget(data.positions, data.tiles, data.scored)
     index = build_index(
         records,
         spec=settings.inputs,
         tokenizer=settings.tokenizer,
         max_skipped=data.max_skipped,
         progress=lambda items: track(items, description="index", console=console),
-        too_long=data.too_long,
+        too_long=data.too_long if budget else "error",
         budget=budget,
         seconds=data.decode_seconds,
         cache=cache,
@@ -217,17 +261,7 @@ def _rows(
     _say_skipped(index, console=console)
     if index.truncated:
         console.print(f"{index.truncated} of {len(records)} records are cut to a row's length")
-    return Rows(
-        index,
-        spec=settings.inputs,
-        tokenizer=settings.tokenizer,
-        budget=budget,
-        batch_rows=data.batch_rows,
-        seed=config.run.seed,
-        seconds=data.decode_seconds,
-        weights=weights_of(parts),
-        **how,
-    )
+    return index
 
 
 def _say_skipped(index: Index, *, console: Console) -> None:
