@@ -7,6 +7,8 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -169,6 +171,50 @@ def test_a_stopped_build_goes_on_where_it_was(store, mixed, spec, tmp_path, monk
     assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in store.iterdir())
     for file in out.iterdir():
         assert file.read_bytes() == (store / file.name).read_bytes()
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[3])
+from stored_spec import SPEC
+from sg4v_jax.data.readers import read_llava_json
+from sg4v_jax.data.store import write
+whole, done = write.Renderer._write, []
+
+def write_shard(self, item, local):
+    about = whole(self, item, local)
+    done.append(item["id"])
+    if len(done) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)  # the file lies there under its own name, not yet put
+    return about
+
+write.Renderer._write = write_shard
+records = read_llava_json(sys.argv[1] + "/train.json", root=sys.argv[1])
+write.write_shards(records, out=sys.argv[2], spec=SPEC, shards=5, workers=0, lease=1.0)
+"""
+
+
+def test_a_killed_build_goes_on(folder, records, spec, tmp_path):
+    (tmp_path / "stored_spec.py").write_text(
+        "from sg4v_jax.data.inputs import InputSpec\n"
+        "from sg4v_jax.video.anyres import AnyRes\n"
+        f"SPEC = {spec!r}\n"
+    )
+    out, whole = tmp_path / "killed", tmp_path / "whole"
+    words = [sys.executable, "-c", KILLED, folder, out, tmp_path]
+    path = os.pathsep.join([str(pathlib.Path(__file__).parents[2]), *filter(None, sys.path)])
+    done = subprocess.run(words, env=os.environ | {"PYTHONPATH": path}, check=False, timeout=300)
+    assert done.returncode == -9
+    with pytest.raises(RecordError, match="not a finished store"):
+        read_store(out)
+    there = {p.name: p.stat().st_mtime_ns for p in out.glob("*array_record*")}
+    assert len(there) == 2
+    write_shards(records, out=out, spec=spec, shards=5, workers=0, lease=1.0)
+    write_shards(records, out=whole, spec=spec, shards=5, workers=0)
+    assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in whole.iterdir())
+    for file in whole.iterdir():
+        assert (out / file.name).read_bytes() == file.read_bytes()
+    assert all((out / name).stat().st_mtime_ns == time for name, time in there.items())
 
 
 def test_worker_processes_make_the_same_files(store, mixed, spec, tmp_path):

@@ -25,6 +25,7 @@ from sg4v_jax.data.record import Record, Visual
 from sg4v_jax.data.store import catalog, pictures, seal
 from sg4v_jax.data.store.catalog import Catalog, Shard
 from sg4v_jax.errors import ConfigError, RecordError, Sg4vError, StorageError, WorkdirError
+from sg4v_jax.jobs.worker import LEASE
 from sg4v_jax.video.decode import TIME_LIMIT
 
 A_SHARD = 256  # records: about 150 MB of views
@@ -43,6 +44,7 @@ def write_shards(
     workers: int = 1,
     max_skipped: float = 0.01,
     seconds: float = TIME_LIMIT,
+    lease: float = LEASE,
     console: Console | None = None,
 ) -> Catalog:
     """Makes the store `out` of `records`, their pictures as training would see them.
@@ -53,6 +55,7 @@ def write_shards(
     Args:
       workers: processes that render; 0 renders in this one.
       max_skipped: share of records that may fall out because they cannot be rendered.
+      lease: seconds after which the shard of a worker that was killed is taken up again.
       others: as `plan_store`.
 
     Raises:
@@ -68,9 +71,9 @@ def write_shards(
     settings = {"made": plan.made, "by": plan.by}
     jobs.begin(job, plan.items, shard_size=1, settings=settings)
     if workers:
-        jobs.run_pool(job, plan.render, workers=workers, attempts=1, console=console)
+        jobs.run_pool(job, plan.render, workers=workers, attempts=1, lease=lease, console=console)
     else:
-        jobs.work(job, plan.render, attempts=1)
+        jobs.work(job, plan.render, attempts=1, lease=lease)
     return plan.finish(list(jobs.merge(job)), max_skipped=max_skipped)
 
 
