@@ -39,6 +39,7 @@ VERBS = {
     "convert inspect": ("convert_inspect", "what a checkpoint is, from its headers alone"),
     "convert verify": ("convert_verify", "compare two checkpoints, number by number"),
     "convert random": ("convert_random", "a checkpoint of random numbers, to rehearse with"),
+    "eval predict": ("eval_predict", "answer a benchmark's questions"),
     "eval score": ("eval_score", "score answers to a benchmark's questions"),
     "world make": ("world_make", "render a data set of videos with captions and questions"),
     "world benchmark": ("world_benchmark", "make a small benchmark in the files of a real one"),

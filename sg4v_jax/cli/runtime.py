@@ -31,3 +31,18 @@ def checkpoint_step(text: str | None) -> int | str | None:
     if not text.isdecimal():
         raise ConfigError(f"--step is {text!r}", mend="give a number or best")
     return int(text)
+
+
+def mesh_shape(text: str) -> dict[str, int]:
+    """`--mesh`: "data=2,tensor=4" -> {"data": 2, "tensor": 4}.
+
+    Raises:
+      ConfigError: anything else; `sharding.make_mesh` checks names and numbers.
+    """
+    pairs = [part.split("=") for part in text.split(",") if part]
+    try:
+        return {name.strip(): int(number) for name, number in pairs}
+    except ValueError as e:
+        raise ConfigError(
+            f"--mesh is {text!r}", mend="write axis=number, as in data=2,tensor=4"
+        ) from e

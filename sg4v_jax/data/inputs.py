@@ -220,13 +220,21 @@ class InputSpec:
         tokenizer: Tokenizer,
         generation: bool,
         normalise: str | None = None,
+        system: str | None = None,
         where: str = "",
     ) -> tuple[Sequence1D, str | None]:
-        """Turns and the sizes of their pictures -> the laid-out sample, and why to drop it."""
+        """Turns and the sizes of their pictures -> the laid-out sample, and why to drop it.
+
+        Args:
+          system: text of the system block in place of the template's own.
+        """
+        template = self.chat_template
+        if system is not None:
+            template = dataclasses.replace(template, system=system)
         chat = tokenize_chat(
             turns,
             tokenizer,
-            self.chat_template,
+            template,
             generation=generation,
             normalise=normalise,
             double_bos=self.double_bos,

@@ -12,7 +12,7 @@ from sg4v_jax.errors import ConfigError, RecordError
 from sg4v_jax.evals import judges, scores
 from sg4v_jax.evals.benchmarks import get_protocol, open_benchmark
 from sg4v_jax.evals.questions import Loaded, subset
-from sg4v_jax.evals.run_files import Answers, read_answers, read_run
+from sg4v_jax.evals.run_files import RUN, Answers, read_answers, read_run
 
 OFFICIAL = "official"  # the folder of the benchmark's own files
 
@@ -113,6 +113,8 @@ def score(
         "left_out": left_out,
     }
     room.write(kept, files.path(out) / OFFICIAL, model=model, absent=judge.absent)
+    if run and not (files.path(out) / RUN).exists():
+        files.write_json(files.path(out) / RUN, run)  # so that reports know how it was made
     return scores.write_scores(out, result, facts=facts)
 
 

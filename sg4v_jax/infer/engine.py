@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from sg4v_jax import sharding
 from sg4v_jax.batch import Batch
 from sg4v_jax.data import layout
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.errors import BudgetError
 from sg4v_jax.infer.generate import Sampling, decode, prefill, right_align
 from sg4v_jax.models import int8
-from sg4v_jax.models.params import skeleton
+from sg4v_jax.models.params import Skeleton, skeleton
 from sg4v_jax.models.video_lm import VideoLM
 from sg4v_jax.text.chat import Turn, stop_ids
-from sg4v_jax.weights.load import load_model
+from sg4v_jax.weights.load import load_model, load_model_settings
 from sg4v_jax.weights.store import ModelSettings
 
 PROMPT_STEP = 64  # prompt buckets are multiples of this
@@ -31,12 +35,34 @@ _prefill = jax.jit(prefill, static_argnames=("slots", "dtype", "kv_dtype"))
 _decode = jax.jit(decode, static_argnames=("eos", "greedy", "dtype"))
 
 
+class Shown(NamedTuple):
+    """A picture made ready once for many requests: its (width, height), and its tiles."""
+
+    size: tuple[int, int]
+    tiles: np.ndarray  # u8[T,R,R,3]
+
+
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One question: turns that end with the user's, and a picture u8[H,W,3] for each `<image>`."""
+    """One question.
+
+    Attributes:
+      turns: the last is the user's, or the beginning of the answer.
+      pictures: for each `<image>` u8[H,W,3], or what `Engine.show` made of it.
+      system: text of the system block in place of the template's own.
+    """
 
     turns: Sequence[Turn]
-    pictures: Sequence[np.ndarray]
+    pictures: Sequence[np.ndarray | Shown]
+    system: str | None = None
+
+
+class Prepared(NamedTuple):
+    """A batch laid out on the host: `count` of its rows are asked for."""
+
+    batch: Batch
+    count: int
+    max_new_tokens: int
 
 
 class Engine:
@@ -47,6 +73,7 @@ class Engine:
       params: parameters by path; of an int8 model as `models.int8.params` makes them.
       dtype: of activations.
       kv_dtype: of the cache: None as `dtype`, another float, or "int8".
+      mesh: devices to share a batch (and, by its axes, the weights) among; None for the first.
     """
 
     def __init__(
@@ -56,11 +83,14 @@ class Engine:
         *,
         dtype: str = "float32",
         kv_dtype: str | None = None,
+        mesh: Mesh | None = None,
     ):
-        self.settings = settings
+        self.settings, self._mesh = settings, mesh
         rounded = any(path.endswith("kernel_scale") for path in params)
         plain = lambda key: VideoLM(settings.config, key=key)
         shape = skeleton((lambda key: int8.attach(plain(key))) if rounded else plain)
+        if mesh is not None:
+            params = jax.device_put(dict(params), _shardings(shape, mesh))
         self._model, self._dtype = shape.build(params), jnp.dtype(dtype)
         self._kv_dtype = kv_dtype
         self._stops = stop_ids(settings.tokenizer, settings.inputs.chat_template)
@@ -74,6 +104,7 @@ class Engine:
         weights_dtype: str | None = None,
         kv_dtype: str | None = None,
         step: int | str | None = None,
+        mesh: Mesh | None = None,
         **inputs: str | int,
     ) -> Engine:
         """The model in `folder`: a model directory, a checkpoint, or a hub id (`weights.load`).
@@ -84,20 +115,29 @@ class Engine:
             the vocabulary table in a byte a number, the rest in `dtype`).
           kv_dtype: of the cache: None as `dtype`, another float, or `int8`.
           step: of a working directory: a number, "best", or None for the newest.
+          mesh: as for the class; each device then reads its own part of the weights.
           inputs: fields of `InputSpec` (`visual`, `sampling`, `longest_side` ...) that replace
             the model's own.
         """
         # Weights in int8 are rounded from the stored numbers, once.
         rounded = weights_dtype == "int8"
+        where = None
+        if mesh is not None and not rounded:
+            config = load_model_settings(folder).config
+            where = _shardings(skeleton(lambda key: VideoLM(config, key=key)), mesh)
         settings, flat = load_model(
-            folder, step=step, dtype=None if rounded else weights_dtype or dtype
+            folder, step=step, dtype=None if rounded else weights_dtype or dtype, shardings=where
         )
         replaced = dataclasses.replace(settings.inputs, **inputs)
         settings = dataclasses.replace(settings, inputs=replaced)
         if rounded:
             build = lambda key: VideoLM(settings.config, key=key)
             flat = int8.params(flat, jax.eval_shape(build, jax.random.key(0)), dtype=dtype)
-        return cls(settings, flat, dtype=dtype, kv_dtype=kv_dtype)
+        return cls(settings, flat, dtype=dtype, kv_dtype=kv_dtype, mesh=mesh)
+
+    def show(self, picture: np.ndarray) -> Shown:
+        """u8[H,W,3] as the model sees it, for requests that share it."""
+        return Shown(picture.shape[1::-1], self.settings.inputs.tiles(picture))
 
     def answer(
         self,
@@ -117,24 +157,35 @@ class Engine:
         Raises:
           BudgetError: a prompt with its answer is longer than the model's positions.
         """
-        samples = [self._lay_out(r, max_new_tokens) for r in requests]
+        samples = [self.lay_out(r, max_new_tokens=max_new_tokens) for r in requests]
         order = sorted(range(len(samples)), key=lambda i: len(samples[i].sequence.tokens))
         answers = [""] * len(samples)
         for start in range(0, len(order), BATCHES[-1]):
             chosen = order[start : start + BATCHES[-1]]
-            texts = self._answer_batch(
-                [samples[i] for i in chosen], max_new_tokens=max_new_tokens, sampling=sampling
+            size = next(n for n in BATCHES if n >= len(chosen))
+            batch = self.collate(
+                [samples[i] for i in chosen], max_new_tokens=max_new_tokens, rows=size
             )
-            for i, text in zip(chosen, texts, strict=True):
+            for i, text in zip(chosen, self.generate(batch, sampling=sampling), strict=True):
                 answers[i] = text
             progress(start + len(chosen))
         return answers
 
-    def _lay_out(self, request: Request, max_new_tokens: int) -> layout.Placed:
+    def lay_out(self, request: Request, *, max_new_tokens: int) -> layout.Placed:
+        """A request as a row to be; needs no device.
+
+        Raises:
+          BudgetError: the prompt with its answer is longer than the model's positions.
+          RecordError: a turn spells a control token, or is empty.
+        """
         inputs = self.settings.inputs
-        sizes = [p.shape[1::-1] for p in request.pictures]
+        shown = [p if isinstance(p, Shown) else self.show(p) for p in request.pictures]
         sequence, _ = inputs.sequence(
-            request.turns, sizes=sizes, tokenizer=self.settings.tokenizer, generation=True
+            request.turns,
+            sizes=[s.size for s in shown],
+            tokenizer=self.settings.tokenizer,
+            generation=True,
+            system=request.system,
         )
         longest = self.settings.config.llm.max_position_embeddings
         if len(sequence.tokens) + max_new_tokens > longest:
@@ -145,49 +196,67 @@ class Engine:
             )
         side = inputs.anyres.side
         empty = np.zeros((0, side, side, 3), np.uint8)
-        tiles = np.concatenate([empty, *(inputs.tiles(p) for p in request.pictures)])
-        return layout.Placed(sequence, tiles, 0.0)
+        return layout.Placed(sequence, np.concatenate([empty, *(s.tiles for s in shown)]), 0.0)
 
-    def _answer_batch(
-        self, samples: Sequence[layout.Placed], *, max_new_tokens: int, sampling: Sampling
-    ) -> list[str]:
-        batch = self._batch(samples)
-        slots = batch.tokens.shape[1] + max_new_tokens
-        state = _prefill(
-            self._model, batch, slots=slots, dtype=self._dtype, kv_dtype=self._kv_dtype
-        )
-        tokens = _decode(
-            self._model,
-            state,
-            key=jax.random.key(sampling.seed),
-            eos=tuple(sorted(self._stops)),
-            greedy=sampling.temperature == 0,
-            temperature=jnp.float32(sampling.temperature or 1.0),
-            top_p=jnp.float32(sampling.top_p),
-            dtype=self._dtype,
-        )
-        return [self._text(row) for row in np.asarray(tokens)[: len(samples)]]
+    def collate(
+        self, samples: Sequence[layout.Placed], *, max_new_tokens: int, rows: int
+    ) -> Prepared:
+        """At most `rows` samples as a batch of so many (more, if the mesh asks for it).
 
-    def _batch(self, samples: Sequence[layout.Placed]) -> Batch:
-        """Buckets: prompt length up to a multiple of 64, batch up to the next size."""
+        Prompts get a length that is a multiple of 64, so that few lengths are compiled for.
+        """
         longest = max(len(s.sequence.tokens) for s in samples)
-        size = next(n for n in BATCHES if n >= len(samples))
         budget = Budget(
             positions=-(-longest // PROMPT_STEP) * PROMPT_STEP,
             tiles=max(s.sequence.tiles for s in samples),
             scored=1,
         )
+        parts = 1 if self._mesh is None else self._mesh.shape["data"] * self._mesh.shape["fsdp"]
+        size = -(-rows // parts) * parts
         anyres = self.settings.inputs.anyres
         # Rows beyond the last request repeat it: an empty row would never be done.
-        filled = list(samples) + [samples[-1]] * (size - len(samples))
-        rows = [
+        filled = [*samples, *[samples[-1]] * (size - len(samples))]
+        placed = [
             layout.place([s], budget=budget, side=anyres.side, patches=anyres.patches)
             for s in filled
         ]
-        return right_align(Batch(*(np.stack(field) for field in zip(*rows, strict=True))))
+        batch = Batch(*(np.stack(field) for field in zip(*placed, strict=True)))
+        return Prepared(right_align(batch), len(samples), max_new_tokens)
+
+    def generate(self, prepared: Prepared, *, sampling: Sampling = Sampling()) -> list[str]:
+        """The answers to a batch; returns when the device is done."""
+        batch = prepared.batch
+        slots = batch.tokens.shape[1] + prepared.max_new_tokens
+        context = contextlib.nullcontext()
+        if self._mesh is not None:
+            batch = sharding.to_global(batch, mesh=self._mesh)
+            context = jax.set_mesh(self._mesh)
+        with context:
+            state = _prefill(
+                self._model, batch, slots=slots, dtype=self._dtype, kv_dtype=self._kv_dtype
+            )
+            tokens = _decode(
+                self._model,
+                state,
+                key=jax.random.key(sampling.seed),
+                eos=tuple(sorted(self._stops)),
+                greedy=sampling.temperature == 0,
+                temperature=jnp.float32(sampling.temperature or 1.0),
+                top_p=jnp.float32(sampling.top_p),
+                dtype=self._dtype,
+            )
+        return [self._text(row) for row in np.asarray(tokens)[: prepared.count]]
 
     def _text(self, tokens: np.ndarray) -> str:
         tokenizer = self.settings.tokenizer
         ends = [i for i, t in enumerate(tokens) if int(t) in self._stops]
         said = tokens[: ends[0]] if ends else tokens
         return tokenizer.decode([int(t) for t in said]).strip()
+
+
+def _shardings(shape: Skeleton, mesh: Mesh) -> Mapping[str, jax.sharding.Sharding]:
+    """Where each parameter lies on `mesh`."""
+    return {
+        path: sharding.sharding_for(shape.axes[path], shape=leaf.shape, mesh=mesh)
+        for path, leaf in shape.shapes.items()
+    }

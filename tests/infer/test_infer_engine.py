@@ -98,7 +98,7 @@ def test_a_prompt_longer_than_the_model_is_refused(engine, requests, settings):
 
 def test_a_prompt_that_just_fits_is_answered(engine, requests, monkeypatch):
     room = engine.settings.config.llm.max_position_embeddings - 12
-    monkeypatch.setattr(engine, "_answer_batch", lambda samples, **options: ["yes"])
+    monkeypatch.setattr(engine, "generate", lambda prepared, **options: ["yes"])
     assert engine.answer(requests[:1], max_new_tokens=room) == ["yes"]
     with pytest.raises(BudgetError):
         engine.answer(requests[:1], max_new_tokens=room + 1)

@@ -1,0 +1,266 @@
+"""`predict`: a model answers a benchmark's questions, on all devices and any number of hosts.
+
+OUT/run.json            what is asked, of what, and how
+OUT/answers/            rows as they come: a run that was stopped anywhere goes on behind them
+OUT/job-*/              shards of questions that hosts claim (`jobs`)
+OUT/predictions.jsonl   a row for each question, when all are answered
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import jax
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import sg4v_jax
+from sg4v_jax import files
+from sg4v_jax.errors import WorkdirError
+from sg4v_jax.evals.answering import Answerer, Pace, view_of
+from sg4v_jax.evals.benchmarks import get_protocol
+from sg4v_jax.evals.protocol import Protocol
+from sg4v_jax.evals.questions import Question, subset
+from sg4v_jax.evals.run_files import PREDICTIONS, RUN
+from sg4v_jax.evals.score import load_questions
+from sg4v_jax.infer.engine import Engine
+from sg4v_jax.jobs import begin, merge, open_store, reopen, work
+from sg4v_jax.jobs.results import done_shards, read_done
+
+_PACE = Pace()
+_FREE = ("tasks", "limit", "versions", "counts")  # of run.json: may differ from run to run
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to ask.
+
+    Attributes:
+      benchmark, protocol, data, tasks, limit: as on the command line.
+      model: what results call the model.
+      shard: questions that are claimed and committed together.
+      lease: seconds after which the shard of a host that died is taken up by another.
+      retry_failed: ask again what failed.
+    """
+
+    benchmark: str
+    data: str
+    model: str
+    protocol: str = "sg4v"
+    tasks: tuple[str, ...] = ()
+    limit: int | None = None
+    shard: int = 64
+    lease: float = 300.0
+    retry_failed: bool = False
+
+
+def engine_inputs(protocol: Protocol, **instead: Any) -> dict[str, Any]:
+    """Fields of `InputSpec` that replace a model's own under `protocol`.
+
+    Args:
+      instead: fields that the user sets, such as `visual` or `double_bos`; None leaves them.
+    """
+    return protocol.inputs | {name: value for name, value in instead.items() if value is not None}
+
+
+def predict(
+    plan: Plan,
+    *,
+    engine: Engine,
+    out: str | os.PathLike,
+    pace: Pace = _PACE,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Answers all questions of `plan` and writes `predictions.jsonl`; returns what `run.json` holds.
+
+    Several hosts may do so at once with the same arguments on a shared place; each returns when
+    all questions are answered.
+
+    Raises:
+      WorkdirError: `out` holds another run.
+      RecordError, ConfigError: question files or options that cannot be used.
+    """
+    console = console or Console(stderr=True)
+    protocol = get_protocol(plan.benchmark, plan.protocol)
+    loaded = load_questions(plan.benchmark, data=plan.data, tasks=plan.tasks)
+    for warning in loaded.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+    questions = subset(loaded.questions, limit=plan.limit)
+    run = _describe(plan, protocol, engine, pace, questions)
+    _claim(files.path(out), run)
+    ordered = by_video(questions)
+    kept = _Kept(out, questions, protocol=protocol)
+    items = [{"id": question.id} for question in ordered]
+    job = hashlib.sha256(json.dumps([items, plan.shard]).encode()).hexdigest()[:8]
+    store = open_store(f"{os.fspath(out)}/job-{job}")
+    begin(store, items, shard_size=plan.shard, settings=_fixed(run))
+    if plan.retry_failed:
+        reopen(store)
+    with _Bar(console, total=len(items)) as bar:
+        answerer = Answerer(
+            engine,
+            ordered,
+            protocol=protocol,
+            data=plan.data,
+            pace=pace,
+            keep=lambda rows: (kept.add(rows), bar.add(len(rows))),
+            known=kept.read(failed=not plan.retry_failed),
+        )
+        try:
+            do = lambda items: (bar.shards(store), answerer(items))[1]
+            work(store, do, attempts=1, lease=plan.lease)
+        finally:
+            answerer.close()
+    rows = {row["id"]: {k: v for k, v in row.items() if k != "attempts"} for row in merge(store)}
+    lines = (json.dumps(rows[q.id], ensure_ascii=False) + "\n" for q in questions)
+    files.write_atomic(files.path(out) / PREDICTIONS, "".join(lines))
+    failed = [row for row in rows.values() if row["error"] is not None]
+    measured = answerer.clock.to_json() | {"pictures": answerer.pictures_made}
+    run["counts"] = {"questions": len(rows), "failed": len(failed), "host": measured}
+    files.write_json(files.path(out) / RUN, run)
+    for row in failed[:5]:
+        console.print(f"failed: {row['id']}: {row['error']}", style="yellow", markup=False)
+    return run
+
+
+def by_video(questions: Sequence[Question]) -> list[Question]:
+    """`questions` with those about the same part of a video side by side."""
+    groups: dict[Any, list[Question]] = {}
+    for question in questions:
+        groups.setdefault(view_of(question), []).append(question)
+    return [question for group in groups.values() for question in group]
+
+
+def _describe(
+    plan: Plan, protocol: Protocol, engine: Engine, pace: Pace, questions: Sequence[Question]
+) -> dict[str, Any]:
+    inputs = engine.settings.inputs
+    new = pace.max_new_tokens or protocol.max_new_tokens
+    return {
+        "benchmark": plan.benchmark,
+        "protocol": plan.protocol,
+        "model": plan.model,
+        "data": os.path.basename(os.path.normpath(plan.data)),
+        "tasks": list(dict.fromkeys(q.task for q in questions)),
+        "limit": plan.limit,
+        "generation": protocol.generation | {"max_new_tokens": new},
+        "visual": inputs.visual,
+        "frames": inputs.frames,
+        "inputs": {
+            "sampling": inputs.sampling,
+            "band": inputs.band,
+            "longest_side": inputs.longest_side,
+            "template": inputs.template,
+            "double_bos": inputs.double_bos,
+        },
+        "note": protocol.note,
+        "versions": {
+            "sg4v_jax": sg4v_jax.__version__,
+            "jax": jax.__version__,
+            "python": platform.python_version(),
+            "devices": f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}",
+        },
+        "counts": {"questions": len(questions)},
+    }
+
+
+def _fixed(run: Mapping[str, Any]) -> dict[str, Any]:
+    """What answers depend on."""
+    return {key: value for key, value in run.items() if key not in _FREE}
+
+
+def _claim(out: Any, run: Mapping[str, Any]) -> None:
+    """Takes the folder for this run; predictions of another choice of questions go.
+
+    Raises:
+      WorkdirError: answers there are of another run.
+    """
+    name = out / RUN
+    if name.exists():
+        old = files.read_json(name)
+        other = [
+            f"{key}: {old.get(key)!r} there, {run.get(key)!r} now"
+            for key in {**_fixed(old), **_fixed(run)}
+            if old.get(key) != run.get(key)
+        ]
+        if other:
+            raise WorkdirError(
+                f"{out} holds another run:\n    " + "\n    ".join(other),
+                mend="choose another --out, or repeat the run's options",
+            )
+        if (old["tasks"], old["limit"]) != (run["tasks"], run["limit"]):
+            (out / PREDICTIONS).unlink(missing_ok=True)
+    files.write_json(name, run)
+
+
+class _Kept:
+    """Rows as they come, a small file a batch, which no other host writes."""
+
+    def __init__(
+        self, out: str | os.PathLike, questions: Iterable[Question], *, protocol: Protocol
+    ):
+        self._store = open_store(f"{os.fspath(out)}/answers")
+        self._prompts = {q.id: protocol.turns(q)[0].content for q in questions}
+        self._owner, self._number = uuid.uuid4().hex[:12], 0
+
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        self._store.write(f"{self._owner}-{self._number:06d}.jsonl", lines.encode())
+        self._number += 1
+
+    def read(self, *, failed: bool) -> dict[str, dict[str, Any]]:
+        """Rows of the questions asked, by id; of failed ones only if `failed`."""
+        found = {}
+        for name in self._store.names(""):
+            for line in self._store.read(name).decode().splitlines():
+                row = json.loads(line)
+                same = self._prompts.get(row["id"]) == row["prompt"]
+                better = row["error"] is None or (failed and row["id"] not in found)
+                if same and better:
+                    found[row["id"]] = row
+        return found
+
+
+class _Bar:
+    """Progress over all hosts: shards that are done, and this host's rows in its own shard."""
+
+    def __init__(self, console: Console, *, total: int):
+        self._bar = Progress(
+            TextColumn("answers"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._bar.add_task("answers", total=total)
+        self._marks: dict[str, int] = {}
+        self._here = 0
+
+    def __enter__(self) -> Self:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self._bar.__exit__(*exc)
+
+    def shards(self, store: Any) -> None:
+        """Looks which shards are done; called at the beginning of one."""
+        for name in done_shards(store) - set(self._marks):
+            mark = read_done(store, name)
+            self._marks[name] = mark["rows"] if mark else 0
+        self._here = 0
+        self._show()
+
+    def add(self, rows: int) -> None:
+        self._here += rows
+        self._show()
+
+    def _show(self) -> None:
+        self._bar.update(self._task, completed=sum(self._marks.values()) + self._here)
