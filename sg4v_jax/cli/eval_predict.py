@@ -43,7 +43,7 @@ _AHEAD = flags.DEFINE_integer("ahead", 64, "videos made ready ahead", lower_boun
 _SECONDS = flags.DEFINE_float("decode_seconds", 60.0, "for one reading of a video", lower_bound=1)
 _SHARD = flags.DEFINE_integer("shard", 64, "questions that one host claims", lower_bound=1)
 _LEASE = flags.DEFINE_float(
-    "lease", 300.0, "seconds until a dead host's questions are taken up", lower_bound=1
+    "lease", 60.0, "seconds until a dead host's questions are taken up", lower_bound=1
 )
 _RETRY = flags.DEFINE_bool("retry_failed", False, "ask again what failed in a finished run")
 

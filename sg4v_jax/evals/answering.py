@@ -52,7 +52,7 @@ class Pace:
 
 
 class Answerer:
-    """`do` of a benchmark's job: items with question ids in, prediction rows out.
+    """Answers questions by id; the work of a benchmark's job (`predict`).
 
     Args:
       engine: shows and answers as the protocol says (`predict.engine_inputs`).
@@ -78,6 +78,7 @@ class Answerer:
         self.engine, self.protocol, self.pace = engine, protocol, pace
         self.clock = BusyClock()
         self._data, self._keep, self._known = data, keep, known or {}
+        self._finished = set(self._known)
         self._questions = list(questions)
         self._place = {q.id: n for n, q in enumerate(self._questions)}
         self._pictures = Ahead(self._show, ahead=pace.ahead, workers=pace.workers)
@@ -93,18 +94,19 @@ class Answerer:
     def pictures_made(self) -> int:
         return self._pictures.count
 
-    def __call__(self, items: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-        """A row for each item; what cannot be asked is a row with an error.
+    def answer(self, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """A row of `predictions.jsonl` for each id, in any order; with an error if it cannot be asked.
 
         Raises:
           ConfigError: the device fails (out of memory): no question is to blame.
         """
-        chosen = [self._questions[self._place[item["id"]]] for item in items]
+        chosen = [self._questions[self._place[name]] for name in ids]
         yield from (dict(self._known[q.id]) for q in chosen if q.id in self._known)
         todo = [q for q in chosen if q.id not in self._known]
         if not todo:
             return
         self._pictures.want(self._views_from(todo))
+        self._finished.update(ids)
         rows, samples = self._lay_out(todo)
         if rows:
             self._keep(rows)
@@ -129,7 +131,7 @@ class Answerer:
         yield from map(view_of, todo)
         after = max(self._place[q.id] for q in todo) + 1
         for question in self._questions[after : after + 4 * len(todo)]:
-            if question.id not in self._known:
+            if question.id not in self._finished:
                 yield view_of(question)
 
     def _lay_out(

@@ -14,7 +14,7 @@ import json
 import os
 import platform
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import jax
@@ -28,11 +28,11 @@ from sg4v_jax.evals.answering import Answerer, Pace, view_of
 from sg4v_jax.evals.benchmarks import get_protocol
 from sg4v_jax.evals.protocol import Protocol
 from sg4v_jax.evals.questions import Question, subset
-from sg4v_jax.evals.run_files import PREDICTIONS, RUN
+from sg4v_jax.evals.run_files import PREDICTIONS, RUN, prediction_row
 from sg4v_jax.evals.score import load_questions
 from sg4v_jax.infer.engine import Engine
-from sg4v_jax.jobs import begin, merge, open_store, reopen, work
-from sg4v_jax.jobs.results import done_shards, read_done
+from sg4v_jax.jobs import Store, begin, merge, open_store, reopen, work
+from sg4v_jax.jobs.results import done_shards
 
 _PACE = Pace()
 _FREE = ("tasks", "limit", "versions", "counts")  # of run.json: may differ from run to run
@@ -45,7 +45,7 @@ class Plan:
     Attributes:
       benchmark, protocol, data, tasks, limit: as on the command line.
       model: what results call the model.
-      shard: questions that are claimed and committed together.
+      shard: questions that are claimed and committed together (and the rest of their videos').
       lease: seconds after which the shard of a host that died is taken up by another.
       retry_failed: ask again what failed.
     """
@@ -57,7 +57,7 @@ class Plan:
     tasks: tuple[str, ...] = ()
     limit: int | None = None
     shard: int = 64
-    lease: float = 300.0
+    lease: float = 60.0
     retry_failed: bool = False
 
 
@@ -95,30 +95,38 @@ def predict(
     questions = subset(loaded.questions, limit=plan.limit)
     run = _describe(plan, protocol, engine, pace, questions)
     _claim(files.path(out), run)
-    ordered = by_video(questions)
+    groups = in_groups(questions, size=plan.shard)
+    items = [{"id": f"{n:06d}", "questions": [q.id for q in g]} for n, g in enumerate(groups)]
     kept = _Kept(out, questions, protocol=protocol)
-    items = [{"id": question.id} for question in ordered]
-    job = hashlib.sha256(json.dumps([items, plan.shard]).encode()).hexdigest()[:8]
+    job = hashlib.sha256(json.dumps(items).encode()).hexdigest()[:8]
     store = open_store(f"{os.fspath(out)}/job-{job}")
-    begin(store, items, shard_size=plan.shard, settings=_fixed(run))
+    begin(store, items, shard_size=1, settings=_fixed(run))
     if plan.retry_failed:
         reopen(store)
-    with _Bar(console, total=len(items)) as bar:
+    with _Bar(console, sizes=[len(group) for group in groups]) as bar:
         answerer = Answerer(
             engine,
-            ordered,
+            [question for group in groups for question in group],
             protocol=protocol,
             data=plan.data,
             pace=pace,
             keep=lambda rows: (kept.add(rows), bar.add(len(rows))),
             known=kept.read(failed=not plan.retry_failed),
         )
+
+        def do(items: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+            bar.look(store)
+            for item in items:
+                rows = list(answerer.answer(item["questions"]))
+                failed = sum(row["error"] is not None for row in rows)
+                error = f"{failed} questions failed" if failed else None
+                yield {"id": item["id"], "rows": rows, "error": error}
+
         try:
-            do = lambda items: (bar.shards(store), answerer(items))[1]
             work(store, do, attempts=1, lease=plan.lease)
         finally:
             answerer.close()
-    rows = {row["id"]: {k: v for k, v in row.items() if k != "attempts"} for row in merge(store)}
+    rows = _merged(merge(store), groups, protocol=protocol)
     lines = (json.dumps(rows[q.id], ensure_ascii=False) + "\n" for q in questions)
     files.write_atomic(files.path(out) / PREDICTIONS, "".join(lines))
     failed = [row for row in rows.values() if row["error"] is not None]
@@ -130,12 +138,36 @@ def predict(
     return run
 
 
-def by_video(questions: Sequence[Question]) -> list[Question]:
-    """`questions` with those about the same part of a video side by side."""
-    groups: dict[Any, list[Question]] = {}
+def in_groups(questions: Sequence[Question], *, size: int) -> list[list[Question]]:
+    """Groups of `size` questions or a few more; those that share a picture stand in one group."""
+    views: dict[Any, list[Question]] = {}
     for question in questions:
-        groups.setdefault(view_of(question), []).append(question)
-    return [question for group in groups.values() for question in group]
+        views.setdefault(view_of(question), []).append(question)
+    groups: list[list[Question]] = []
+    for members in views.values():
+        if not groups or len(groups[-1]) >= size:
+            groups.append([])
+        groups[-1] += members
+    return groups
+
+
+def _merged(
+    found: Iterable[Mapping[str, Any]],
+    groups: Sequence[Sequence[Question]],
+    *,
+    protocol: Protocol,
+) -> dict[str, dict[str, Any]]:
+    """Prediction rows by question id; of a group that broke as a whole, rows with its error."""
+    rows = {}
+    for item, group in zip(found, groups, strict=True):
+        rows |= {row["id"]: row for row in item.get("rows", ())}
+        for question in group:
+            if question.id not in rows:
+                prompt = protocol.turns(question)[0].content
+                rows[question.id] = prediction_row(
+                    question, prompt=prompt, prediction=None, error=item["error"]
+                )
+    return rows
 
 
 def _describe(
@@ -229,9 +261,9 @@ class _Kept:
 
 
 class _Bar:
-    """Progress over all hosts: shards that are done, and this host's rows in its own shard."""
+    """Progress over all hosts: groups that are done, and rows of the one at work here."""
 
-    def __init__(self, console: Console, *, total: int):
+    def __init__(self, console: Console, *, sizes: Sequence[int]):
         self._bar = Progress(
             TextColumn("answers"),
             BarColumn(),
@@ -239,9 +271,9 @@ class _Bar:
             TimeRemainingColumn(),
             console=console,
         )
-        self._task = self._bar.add_task("answers", total=total)
-        self._marks: dict[str, int] = {}
-        self._here = 0
+        self._task = self._bar.add_task("answers", total=sum(sizes))
+        self._sizes, self._here = sizes, 0
+        self._done: set[str] = set()
 
     def __enter__(self) -> Self:
         self._bar.__enter__()
@@ -250,17 +282,16 @@ class _Bar:
     def __exit__(self, *exc) -> None:
         self._bar.__exit__(*exc)
 
-    def shards(self, store: Any) -> None:
-        """Looks which shards are done; called at the beginning of one."""
-        for name in done_shards(store) - set(self._marks):
-            mark = read_done(store, name)
-            self._marks[name] = mark["rows"] if mark else 0
-        self._here = 0
+    def look(self, store: Store) -> None:
+        """Sees which groups are done; called at the beginning of one."""
+        self._done, self._here = done_shards(store), 0
         self._show()
 
     def add(self, rows: int) -> None:
+        """Counts rows of the group at work."""
         self._here += rows
         self._show()
 
     def _show(self) -> None:
-        self._bar.update(self._task, completed=sum(self._marks.values()) + self._here)
+        done = sum(self._sizes[int(name)] for name in self._done)
+        self._bar.update(self._task, completed=done + self._here)
