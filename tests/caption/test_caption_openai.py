@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import http.server
 import io
 import json
 import logging
@@ -16,73 +15,16 @@ from PIL import Image
 from sg4v_jax.caption.captioners import CaptionRequest, open_captioner
 from sg4v_jax.caption.openai_captioner import NoAnswerError, OpenAICaptioner
 from sg4v_jax.errors import ConfigError, Sg4vError
+from tests.endpoint.chat_server import KEY, completion, serving
 
-KEY = "sk-very-secret-0123456789"
 PICTURE = np.random.default_rng(0).integers(0, 255, (12, 17, 3)).astype(np.uint8)
-
-
-def completion(text, *, finish="stop") -> dict:
-    return {
-        "choices": [{"message": {"content": text}, "finish_reason": finish}],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 2},
-    }
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Calls `script(number of the request, body)`: gives (status, body, headers) or a dict."""
-
-    daemon_threads = True
-
-    def __init__(self, script):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.script, self.bodies, self.headers, self.lock = script, [], [], threading.Lock()
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.lock:
-            number = len(self.server.bodies)
-            self.server.bodies.append(body)
-            self.server.headers.append((self.path, dict(self.headers)))
-        said = self.server.script(number, body)
-        status, content, headers = said if isinstance(said, tuple) else (200, said, {})
-        if not isinstance(content, bytes):
-            content = json.dumps(content).encode()
-        try:
-            self.send_response(status)
-            for name, value in ({"Content-Length": len(content)} | headers).items():
-                self.send_header(name, str(value))
-            self.end_headers()
-            self.wfile.write(content)
-        except OSError:
-            pass  # the client has given up
-
-    do_GET = do_POST
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
 def serve(monkeypatch):
     """`serve(script)` starts a server; all end with the test."""
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    servers = []
-
-    def start(script) -> Server:
-        server = Server(script)
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with serving(monkeypatch) as start:
+        yield start
 
 
 def captioner(server, **options) -> OpenAICaptioner:

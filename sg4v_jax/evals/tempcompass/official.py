@@ -14,6 +14,7 @@ from sg4v_jax import files
 from sg4v_jax.errors import RecordError
 from sg4v_jax.evals.questions import Loaded, Prediction, read_object
 from sg4v_jax.evals.scores import Row
+from sg4v_jax.evals.tempcompass import rules
 from sg4v_jax.evals.tempcompass.questions import ASPECTS, FINE_ASPECTS, TASKS
 
 
@@ -59,6 +60,8 @@ def read_judged(path: str | os.PathLike) -> list[dict[str, Any]]:
                     reply = f"Reasoning: {row['chatgpt-reasoning']}\n{reply}"
             if reply is not None or row.get("rating") == -1:
                 said = row.get("video-llm-prediction")
+                # Results of older scripts keep blanks around what the model said.
+                said = rules.clean(said) if isinstance(said, str) else None
                 rows.append({"id": id_, "prediction": said, "answer": reply})
     return rows
 
@@ -113,10 +116,11 @@ def _prediction_row(row: Row) -> dict[str, Any]:
 
 
 def _result_row(row: Row) -> dict[str, Any]:
-    said = {"video-llm-prediction": row.prediction, "gt-answer": row.question.gold}
+    gold, said = row.question.gold, row.prediction
     if row.question.task == "captioning" and "token_count" in row.official:
-        return {**row.official, **said}
-    return {"question": row.question.text, **dict(reversed(said.items())), **row.official}
+        return {**row.official, "video-llm-prediction": said, "gt-answer": gold}
+    asked = {"question": row.question.text, "gt-answer": gold, "video-llm-prediction": said}
+    return asked | row.official
 
 
 def _nested(rows: Sequence[Row], content) -> dict[str, dict[str, list[Any]]]:
