@@ -36,6 +36,7 @@ def radar_chart(
     title: str,
     unit: str = "",
     value_range: tuple[float, float] | None = None,
+    short: Sequence[str] | None = None,
     width: int = WIDTH,
 ) -> Svg:
     """Closed lines around a centre, one for each profile.
@@ -47,6 +48,7 @@ def radar_chart(
       names: the axes, three or more.
       profiles: the lines.
       unit: what the numbers are, said under the title.
+      short: the axes' names on a phone, where many long ones would lie upon each other.
       value_range: (centre, rim); by default from zero to a round number above all values.
 
     Raises:
@@ -56,7 +58,7 @@ def radar_chart(
     svg = _draw(names, profiles, title=title, unit=unit, value_range=value_range, width=width)
     if width > NARROW:
         svg.narrow = _draw(
-            names, profiles, title=title, unit=unit, value_range=value_range, width=NARROW
+            short or names, profiles, title=title, unit=unit, value_range=value_range, width=NARROW
         )
     return svg
 
@@ -108,7 +110,7 @@ class _Place:
 
 
 def _above(value: float) -> float:
-    """The round number at or above `value` (100 for 61.5 would waste space: it gives 80)."""
+    """The round number at or above `value` (68 gives 80: a rim at 100 would waste space)."""
     if value <= 0:
         return 1.0
     step = scale.ticks(0, value, count=4)
@@ -149,10 +151,10 @@ def _label(place: _Place, number: int, name: str) -> list[str]:
     a = place.angle(number)
     side = math.sin(a)
     anchor = "middle" if abs(side) < 0.12 else ("start" if side > 0 else "end")
-    x += 9 * side
+    x += 12 * side
     lines = _lines(name)
     # Above the rim the last line touches it, below the first; at the sides they are centred.
-    middle = y - 11 * math.cos(a) - (len(lines) - 1) * _LINE * (0.5 + 0.5 * math.cos(a))
+    middle = y - 14 * math.cos(a) - (len(lines) - 1) * _LINE * (0.5 + 0.5 * math.cos(a))
     return [
         text(line, x, middle + 4.5 + row * _LINE, text_anchor=anchor)
         for row, line in enumerate(lines)
