@@ -41,6 +41,7 @@ VERBS = {
     "convert random": ("convert_random", "a checkpoint of random numbers, to rehearse with"),
     "eval predict": ("eval_predict", "answer a benchmark's questions"),
     "eval score": ("eval_score", "score answers to a benchmark's questions"),
+    "eval report": ("eval_report", "put scored runs beside the published numbers, on one page"),
     "world make": ("world_make", "render a data set of videos with captions and questions"),
     "world benchmark": ("world_benchmark", "make a small benchmark in the files of a real one"),
     "world slides": ("world_slides", "render clips of unrelated frames, to learn to see"),

@@ -64,6 +64,10 @@ class Page:
         if intro:
             self.paragraph(intro)
 
+    def subsection(self, title: str) -> None:
+        """Starts a part of a section; the list at the top leaves it out."""
+        self._parts.append(f'<h3 class="part">{escape(title)}</h3>')
+
     def paragraph(self, text: str) -> None:
         """Adds text; blank lines part paragraphs."""
         self._parts.append(_paragraphs(text))

@@ -36,6 +36,9 @@ class MarkdownPage:
         if intro:
             self.paragraph(intro)
 
+    def subsection(self, title: str) -> None:
+        self._parts.append(f"### {_line(title)}")
+
     def paragraph(self, text: str) -> None:
         self._parts += [_line(part) for part in re.split(r"\n\s*\n", str(text).strip())]
 
@@ -78,7 +81,7 @@ class MarkdownPage:
     def cards(self, items: Sequence[Card]) -> None:
         for item in items:
             if item.title:
-                self._parts.append(f"### {_line(item.title)}")
+                self._parts.append(f"#### {_line(item.title)}")
             self._parts.append(self._image(item.picture, alt=item.alt))
             facts = [f"- {_line(name)}: {_line(_cell(v))}" for name, v in item.facts.items()]
             if item.right is not None:

@@ -81,7 +81,8 @@ def _draw(names, profiles, *, title, unit, value_range, width) -> Svg:
         parts += _label(place, number, name)
     for number, profile in enumerate(profiles):
         parts += _outline(place, np.asarray(profile.values, np.float64), index=number)
-    height = centre[1] + radius + 2 * _LINE + 12
+    lowest = max(place.at(number, 1.0)[1] for number in range(len(names)))
+    height = lowest + 2 * _LINE + 16
     return document(*parts, width=width, height=height, label=title)
 
 

@@ -68,6 +68,7 @@ h1 { font-size: 1.9rem; line-height: 1.2; letter-spacing: -0.01em; margin: 0; te
 h2 { font-size: 1.3rem; line-height: 1.3; margin: 3rem 0 0.75rem; padding-top: 0.75rem;
   border-top: 1px solid var(--rule); break-after: avoid; }
 h3 { font-size: 1rem; margin: 0 0 0.4rem; }
+h3.part { font-size: 1.1rem; margin: 2.25rem 0 0.5rem; break-after: avoid; }
 p { margin: 0.75rem 0; max-width: 42rem; overflow-wrap: break-word; }
 .subtitle { color: var(--muted); font-size: 1.1rem; margin: 0.5rem 0 0; }
 a { color: inherit; text-underline-offset: 0.15em; }
@@ -80,7 +81,9 @@ nav ul { list-style: none; margin: 0; padding: 0; display: flex; flex-wrap: wrap
   overflow-wrap: break-word; }
 .note p { margin: 0.3rem 0; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0;
+  min-width: min(100%, 30rem); }
+.facts { min-width: 0; }
 caption { text-align: left; color: var(--muted); font-size: 0.92rem; padding-bottom: 0.5rem; }
 th, td { padding: 0.35rem 0.9rem 0.35rem 0; vertical-align: top; text-align: left; }
 th:last-child, td:last-child { padding-right: 0.5rem; }
@@ -89,6 +92,7 @@ tbody th { font-weight: 500; }
 tbody tr + tr > * { border-top: 1px solid var(--rule); }
 tr { break-inside: avoid; }
 .end { text-align: right; }
+td.end { white-space: nowrap; }
 .middle { text-align: center; }
 .highlight > * { background: var(--panel); font-weight: 700; }
 .highlight > :first-child { box-shadow: inset 3px 0 0 var(--series-1); padding-left: 0.6rem; }
@@ -108,7 +112,7 @@ pre { background: var(--panel); border-radius: 4px; padding: 0.75rem 1rem; overf
 .card > div { padding: 0.75rem 0.9rem 0.9rem; }
 .card dl { margin: 0; display: grid; gap: 0.1rem 0; }
 .card dt { color: var(--muted); font-size: 0.85rem; }
-.card dd { margin: 0 0 0.35rem; overflow-wrap: anywhere; }
+.card dd { margin: 0 0 0.35rem; overflow-wrap: anywhere; white-space: pre-line; }
 .verdict { display: inline-block; margin: 0.3rem 0 0; padding: 0 0.6rem; font-weight: 700;
   border: 2px solid currentColor; border-radius: 1rem; font-size: 0.92rem; }
 .right { color: var(--right); }
