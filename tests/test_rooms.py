@@ -51,6 +51,7 @@ WITHOUT_JAX = (
     "data",
     "jobs",
     "endpoint",
+    "sweep",
 )
 BUT_WITH_JAX = ("data.pipeline",)  # runs beside the training step, not in its workers
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax")
