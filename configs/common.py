@@ -76,6 +76,9 @@ def base() -> ml_collections.ConfigDict:
             root="",
         )
     )
+    # Benchmarks asked on the way: dicts of tasks.benchmark_evals.Spec, for example
+    # dict(benchmark="mvbench", data="data/MVBench", every=500, limit=10), or benchmark="world".
+    c.evals = ()
     c.run = config_dict.ConfigDict(
         dict(
             seed=0,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sg4v_jax import sharding
 from sg4v_jax.batch import Batch
@@ -20,6 +20,7 @@ from sg4v_jax.data.packing import Budget
 from sg4v_jax.errors import BudgetError
 from sg4v_jax.infer.generate import Sampling, decode, prefill, right_align
 from sg4v_jax.models import int8
+from sg4v_jax.models.lora import attach, is_lora
 from sg4v_jax.models.params import Skeleton, skeleton
 from sg4v_jax.models.video_lm import VideoLM
 from sg4v_jax.text.chat import Turn, stop_ids
@@ -70,7 +71,8 @@ class Engine:
 
     Args:
       settings: model, inputs and tokenizer.
-      params: parameters by path; of an int8 model as `models.int8.params` makes them.
+      params: parameters by path; of an int8 model as `models.int8.params` makes them; with the
+        low-rank branches of `settings.lora` or, merged, without.
       dtype: of activations.
       kv_dtype: of the cache: None as `dtype`, another float, or "int8".
       mesh: devices to share a batch (and, by its axes, the weights) among; None for the first.
@@ -87,7 +89,10 @@ class Engine:
     ):
         self.settings, self._mesh = settings, mesh
         rounded = any(path.endswith("kernel_scale") for path in params)
+        adapted = settings.lora is not None and any(is_lora(path) for path in params)
         plain = lambda key: VideoLM(settings.config, key=key)
+        if adapted:
+            plain = lambda key: attach(VideoLM(settings.config, key=key), settings.lora, key=key)
         shape = skeleton((lambda key: int8.attach(plain(key))) if rounded else plain)
         if mesh is not None:
             params = jax.device_put(dict(params), _shardings(shape, mesh))
@@ -229,7 +234,7 @@ class Engine:
         slots = batch.tokens.shape[1] + prepared.max_new_tokens
         context = contextlib.nullcontext()
         if self._mesh is not None:
-            batch = sharding.to_global(batch, mesh=self._mesh)
+            batch = self._spread(batch)
             context = jax.set_mesh(self._mesh)
         with context:
             state = _prefill(
@@ -245,7 +250,16 @@ class Engine:
                 top_p=jnp.float32(sampling.top_p),
                 dtype=self._dtype,
             )
+            if self._mesh is not None:  # each host reads all rows
+                tokens = jax.device_put(tokens, NamedSharding(self._mesh, PartitionSpec()))
         return [self._text(row) for row in np.asarray(tokens)[: prepared.count]]
+
+    def _spread(self, batch: Batch) -> Batch:
+        """A batch that every host holds whole, shared among the devices."""
+        where = NamedSharding(self._mesh, PartitionSpec(sharding.RULES["batch"]))
+        return jax.tree.map(
+            lambda x: jax.make_array_from_callback(x.shape, where, lambda index: x[index]), batch
+        )
 
     def _text(self, tokens: np.ndarray) -> str:
         tokenizer = self.settings.tokenizer

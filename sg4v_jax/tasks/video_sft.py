@@ -20,7 +20,7 @@ from sg4v_jax.data.skips import SkipLog
 from sg4v_jax.errors import ConfigError
 from sg4v_jax.models.lora import split
 from sg4v_jax.models.params import Skeleton, flatten
-from sg4v_jax.tasks import held_out, run_setup, step_of
+from sg4v_jax.tasks import benchmark_evals, held_out, run_setup, step_of
 from sg4v_jax.train import loop, overview, state, workdir
 from sg4v_jax.train.checkpoint import Best, Checkpoints
 from sg4v_jax.train.evaluate import Evaluation
@@ -163,14 +163,21 @@ class _Run:
                 yield sharding.to_global(batch, mesh=self.mesh, batch_axis=axis)
 
     def evaluations(self, rows: Rows | None, loss: Loss) -> Sequence[Evaluation]:
-        """What is measured every `eval.every` steps."""
+        """What is measured on the way: held-out records, and benchmarks."""
+        asked = benchmark_evals.evaluations(
+            self.config.evals,
+            settings=self.settings,
+            dtype=self.config.model.dtype,
+            mesh=self.mesh,
+            console=self.console,
+        )
         if not self.config.eval.every:
-            return ()
+            return asked
         one_pass: Callable[[], Iterator[Batch]] = lambda: self.batches(
             rows, start=0, stop=rows.steps_in(0), skips=None, accumulate=1
         )
         every = self.config.eval.every
-        return (held_out.evaluation(one_pass, loss=loss, skeleton=self.shape, every=every),)
+        return (held_out.evaluation(one_pass, loss=loss, skeleton=self.shape, every=every), *asked)
 
     def introduce(self, current: state.TrainState, rows: Rows, *, first: int, steps: int) -> None:
         """Says what will be trained on what, and writes the parameter overview."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sg4v_jax import sharding
 from sg4v_jax.errors import BudgetError, CheckpointError, RecordError
 from sg4v_jax.infer import engine as engine_module
 from sg4v_jax.infer.engine import Engine, Request
@@ -130,3 +131,40 @@ def test_a_saved_model_can_be_loaded_to_see_otherwise(settings, params, slow, re
     assert said != slow.greedy(requests[1], NEW)
     answer = loaded.answer(requests[1:2], max_new_tokens=NEW)
     assert answer == [settings.tokenizer.decode(said).strip()]
+
+
+def test_a_picture_made_ready_once_serves_many_requests(engine, requests, expected):
+    shown = engine.show(requests[1].pictures[0])
+    again = dataclasses.replace(requests[1], pictures=[shown])
+    assert engine.answer([again, again], max_new_tokens=NEW) == [expected[1]] * 2
+
+
+def test_a_request_may_bring_its_own_system_text(engine):
+    ask = lambda system: engine.lay_out(
+        Request([Turn("user", "hi")], [], system), max_new_tokens=NEW
+    )
+    text = engine.settings.tokenizer.decode([int(t) for t in ask("be good").sequence.tokens])
+    assert "system" in text and "be good" in text
+    plain = engine.settings.tokenizer.decode([int(t) for t in ask(None).sequence.tokens])
+    assert "system" not in plain
+
+
+def test_an_answer_may_be_begun(engine):
+    turns = [Turn("user", "hi"), Turn("assistant", "the red")]
+    laid = engine.lay_out(Request(turns, []), max_new_tokens=NEW)
+    tokenizer = engine.settings.tokenizer
+    assert tokenizer.decode([int(t) for t in laid.sequence.tokens]).endswith("the red")
+
+
+def test_rows_that_are_asked_for_are_counted(engine, requests, expected):
+    sample = engine.lay_out(requests[1], max_new_tokens=NEW)
+    prepared = engine.collate([sample], max_new_tokens=NEW, rows=3)
+    assert prepared.batch.tokens.shape[0] == 3 and prepared.count == 1
+    assert engine.generate(prepared) == [expected[1]]
+
+
+@pytest.mark.parametrize("shape", [{"data": -1}, {"data": 2, "tensor": 2, "fsdp": 2}])
+def test_a_mesh_says_the_same(settings, params, requests, expected, shape):
+    """All eight devices, the model copied to each or shared among them."""
+    engine = Engine(settings, params, mesh=sharding.make_mesh(shape))
+    assert engine.answer(requests, max_new_tokens=NEW) == expected

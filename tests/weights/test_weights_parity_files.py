@@ -225,8 +225,8 @@ def prompts() -> list[tuple[str, list[np.ndarray], str]]:
 
 def our_greedy(engine, requests: list[Request]) -> np.ndarray:
     """i32[n,NEW], the prompts in one batch of mixed lengths; nothing ends an answer."""
-    samples = [engine._lay_out(r, NEW) for r in requests]
-    batch = engine._batch(samples)
+    samples = [engine.lay_out(r, max_new_tokens=NEW) for r in requests]
+    batch = engine.collate(samples, max_new_tokens=NEW, rows=len(samples)).batch
     state = generate.prefill(
         engine._model, batch, slots=batch.tokens.shape[1] + NEW, dtype=jnp.float32
     )
