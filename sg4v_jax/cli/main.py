@@ -29,6 +29,7 @@ VERBS = {
     "data budget": ("data_budget", "choose the size of a row by what it wastes"),
     "data stats": ("data_stats", "what training texts are made of, arms side by side"),
     "data show": ("data_show", "look at training rows as the model gets them"),
+    "bench answers": ("bench_answers", "measure the predictor: questions a second, idle device"),
     "bench loader": ("bench_loader", "measure the loader: grids a second, where the time goes"),
     "caption filter": ("caption_filter", "choose short videos that are not alike"),
     "caption keyframes": ("caption_keyframes", "find the frames at which something changes"),

@@ -8,6 +8,7 @@ this one is done.
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,7 +43,10 @@ def view_of(question: Question) -> View:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How the work is cut: rows a batch, videos made ready ahead, threads, seconds a video."""
+    """How the work is cut: rows a batch, videos made ready ahead, threads, seconds a video.
+
+    With `ahead` 0 nothing overlaps: videos and batches are made when they are needed.
+    """
 
     batch: int = 16
     ahead: int = 64
@@ -111,13 +115,8 @@ class Answerer:
         if rows:
             self._keep(rows)
         yield from rows
-        # The next batch is put together while the device works on this one.
         parts = [samples[i : i + self.pace.batch] for i in range(0, len(samples), self.pace.batch)]
-        waiting = [self._host.submit(self._collate, part) for part in parts[:1]]
-        for number, part in enumerate(parts):
-            prepared = waiting.pop().result()
-            if number + 1 < len(parts):
-                waiting.append(self._host.submit(self._collate, parts[number + 1]))
+        for part, prepared in zip(parts, self._batches(parts), strict=True):
             texts = self._generate(prepared)
             rows = [
                 self._row(question, text=self.protocol.answer(text))
@@ -125,6 +124,18 @@ class Answerer:
             ]
             self._keep(rows)
             yield from rows
+
+    def _batches(self, parts: Sequence[Sequence[tuple[Question, Placed]]]) -> Iterator[Prepared]:
+        """A batch of each part, put together while the device works on the one before."""
+        if not self.pace.ahead:
+            yield from map(self._collate, parts)
+            return
+        waiting: collections.deque = collections.deque()
+        for part in parts:
+            waiting.append(self._host.submit(self._collate, part))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        yield from (future.result() for future in waiting)
 
     def _views_from(self, todo: Sequence[Question]) -> Iterator[View]:
         """The views of `todo` and, behind them, of the questions that follow the last."""

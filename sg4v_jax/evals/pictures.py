@@ -22,7 +22,8 @@ class Ahead(Generic[T]):
     Args:
       make: what is made of a key, in a thread; its exception is raised by `get`.
       workers: threads; by default one a core.
-      ahead: things that are made or being made at once.
+      ahead: things that are made or being made at once; 0 makes each when it is asked for, in
+        the asking thread.
     """
 
     def __init__(self, make: Callable[[Hashable], T], *, ahead: int, workers: int | None = None):
@@ -51,9 +52,15 @@ class Ahead(Generic[T]):
     def get(self, key: Hashable) -> T:
         """What was made of `key`, now if it has not been begun."""
         with self._lock:
-            if key not in self._made:
+            made = key in self._made
+            if not made and self._ahead:
                 self._begin(key)
+            elif not made:
+                self.count += 1
+                self._made[key] = futures.Future()
             future = self._made[key]
+        if not made and not self._ahead:
+            self._make_here(key, future)
         return future.result()
 
     def done(self, key: Hashable) -> None:
@@ -61,6 +68,12 @@ class Ahead(Generic[T]):
         with self._lock:
             self._made.pop(key, None)
             self._fill()
+
+    def _make_here(self, key: Hashable, future: futures.Future[T]) -> None:
+        try:
+            future.set_result(self._make(key))
+        except Exception as e:  # noqa: BLE001 - `get` raises it, now and whenever asked again
+            future.set_exception(e)
 
     def _fill(self) -> None:
         while self._queue and len(self._made) < self._ahead:

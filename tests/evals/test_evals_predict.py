@@ -273,3 +273,18 @@ def test_the_idle_share_leaves_compilation_out():
         "idle_share": 0.4,
     }
     assert BusyClock().idle_share is None
+
+
+def test_nothing_ahead_makes_things_when_they_are_asked_for(data, tmp_path):
+    here = threading.get_ident()
+    with Ahead(lambda key: (key, threading.get_ident()), ahead=0) as pictures:
+        pictures.want(["a", "b"])
+        assert pictures.count == 0
+        assert pictures.get("a") == pictures.get("a") == ("a", here) and pictures.count == 1
+    with Ahead({}.__getitem__, ahead=0) as pictures:
+        for _ in range(2):
+            with pytest.raises(KeyError):
+                pictures.get("a")
+    run(data, tmp_path / "run", asking.Engine(), pace=Pace(batch=3, ahead=0))
+    run(data, tmp_path / "other", asking.Engine())
+    assert rows_of(tmp_path / "run") == rows_of(tmp_path / "other")

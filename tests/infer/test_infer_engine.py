@@ -163,7 +163,10 @@ def test_rows_that_are_asked_for_are_counted(engine, requests, expected):
     assert engine.generate(prepared) == [expected[1]]
 
 
-@pytest.mark.parametrize("shape", [{"data": -1}, {"data": 2, "tensor": 2, "fsdp": 2}])
+@pytest.mark.parametrize(
+    "shape",
+    [{"data": -1}, pytest.param({"data": 2, "tensor": 2, "fsdp": 2}, marks=pytest.mark.slow)],
+)
 def test_a_mesh_says_the_same(settings, params, requests, expected, shape):
     """All eight devices, the model copied to each or shared among them."""
     engine = Engine(settings, params, mesh=sharding.make_mesh(shape))
