@@ -22,6 +22,9 @@ _VISUAL = flags.DEFINE_enum(
 _WEIGHTS = flags.DEFINE_enum(
     "weights_dtype", None, ["float32", "bfloat16", "int8"], "of the weights in memory (float32)"
 )
+_KV = flags.DEFINE_enum(
+    "kv_dtype", None, ["float32", "bfloat16", "int8"], "of the keys and values kept (float32)"
+)
 _SAMPLING = flags.DEFINE_enum(
     "sampling", None, ["run", "mvbench", "tempcompass"], "rule that picks frames (as trained)"
 )
@@ -52,8 +55,8 @@ def main(argv: list[str]) -> int:
     with console.status("loading"):
         given = dict(visual=_VISUAL.value, sampling=_SAMPLING.value, longest_side=_LONGEST.value)
         inputs = {name: value for name, value in given.items() if value is not None}
-        inputs["weights_dtype"] = _WEIGHTS.value
-        engine = Engine.load(_MODEL.value, step=checkpoint_step(_STEP.value), **inputs)
+        types = dict(weights_dtype=_WEIGHTS.value, kv_dtype=_KV.value)
+        engine = Engine.load(_MODEL.value, step=checkpoint_step(_STEP.value), **types, **inputs)
         shown = Visual("video", _VIDEO.value) if _VIDEO.value else Visual("image", _IMAGE.value)
         chat = Chat(engine, visual=shown, max_new_tokens=_NEW.value, sampling=sampling)
     if chat.substituted:
