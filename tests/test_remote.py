@@ -14,6 +14,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from sg4v_jax import files, jobs
 from sg4v_jax.batch import Batch
+from sg4v_jax.caption.bridge import proof
+from sg4v_jax.caption.bridge.build import build
+from sg4v_jax.caption.bridge.work import Making
 from sg4v_jax.data.index import build_index
 from sg4v_jax.data.inputs import InputSpec
 from sg4v_jax.data.packing import Budget
@@ -204,3 +207,24 @@ def test_a_store_that_is_copied_to_the_bucket_by_other_means(bucket, data, tmp_p
     files.write_json(f"{bucket}/copied/store.json", value)
     with pytest.raises(RecordError, match="leaves its root"):
         READERS["arrayrecord"](f"{bucket}/copied", root="")
+
+
+def test_captions_are_built_in_a_bucket(bucket, tmp_path):
+    rows = [
+        {"id": f"v{i}", "video": f"{i}.mp4", "caption": f"A dog {i}. It runs."} for i in range(9)
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    files.write_atomic(f"{bucket}/captions.jsonl", lines)
+    (tmp_path / "captions.jsonl").write_text(lines)
+    arms = ("detailed", "first_n_sentences:1")
+    making = Making(source="", target="llava_json", styles=arms)
+    for where in (bucket, str(tmp_path)):
+        report = build(f"{where}/captions.jsonl", making, out=f"{where}/arms", slice_size=100)
+        assert report["records"] == 9
+        [found] = proof.write(f"{where}/arms", report)
+        assert found.text_alone and found.texts == 9
+    names = {p.name for p in (tmp_path / "arms").iterdir()}
+    assert {p.name for p in files.path(f"{bucket}/arms").iterdir()} == names
+    for name in names:
+        there = files.path(f"{bucket}/arms/{name}").read_bytes()
+        assert there == (tmp_path / "arms" / name).read_bytes()

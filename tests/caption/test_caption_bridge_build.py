@@ -142,7 +142,7 @@ def test_stopped_it_goes_on_and_no_file_is_half_written(captions, tmp_path, monk
     monkeypatch.setattr(work.Maker, "made", stops)
     with pytest.raises(KeyboardInterrupt):
         build.build(captions, making(), out=out, slice_size=1000)
-    assert not [p for p in out.iterdir() if p.is_file()]
+    assert not contents(out)
     build.build(captions, making(), out=out, slice_size=1000)
     assert 120 <= len(calls) < 120 + 60, "what was done was done again"
     monkeypatch.undo()

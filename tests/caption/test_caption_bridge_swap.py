@@ -9,7 +9,7 @@ import pytest
 from sg4v_jax.caption.bridge import recognise, swap
 from sg4v_jax.caption.bridge.work import Making
 from sg4v_jax.data.readers import READERS
-from sg4v_jax.errors import ConfigError, RecordError
+from sg4v_jax.errors import ConfigError, RecordError, WorkdirError
 
 ASKED = "Can you describe the video in detail?"
 
@@ -138,6 +138,16 @@ def test_of_more_captions_some_are_drawn_the_same_in_every_arm(tmp_path):
     ids = [[arm[n]["id"] for n in (1, 4, 7)] for arm in arms]
     assert ids[0] == ids[1] == sorted(ids[0], key=lambda name: int(name[1:]))
     assert ids[0] != ["c0", "c1", "c2"]
+
+
+def test_swapped_again_it_is_left_and_another_swap_is_refused(tmp_path):
+    report = run(tmp_path, LAYOUTS["indented"](llava_mix()))
+    written = (tmp_path / "out/short.json").stat().st_mtime_ns
+    again = run(tmp_path, LAYOUTS["indented"](llava_mix()))
+    assert again == json.loads(json.dumps(report))
+    assert (tmp_path / "out/short.json").stat().st_mtime_ns == written
+    with pytest.raises(WorkdirError, match="caption_samples: 'question' there, 'id:s' now"):
+        run(tmp_path, LAYOUTS["indented"](llava_mix()), rule="id:s")
 
 
 def test_counts_that_do_not_fit(tmp_path):

@@ -11,6 +11,7 @@ on. Lines come out by slice, so the bytes are the same for any number of workers
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -96,19 +97,24 @@ def build(
     check_making(making)
     folder = files.path(out)
     sources = {"captions": _source(captions, sliced)}
-    if short_from is not None:
-        sources["short_from"] = _source(short_from, slices.cut(short_from))
+    shorts = slices.cut(short_from) if short_from is not None else None
+    if shorts is not None:
+        sources["short_from"] = _source(short_from, shorts)
     settings = making.settings | {
         "sources": sources,
         "tokenizer_sha256": _digest(making.tokenizer),
         "version": sg4v_jax.__version__,
     }
-    if (done := _done(folder, settings)) is not None:
+    if (done := done_before(folder, settings)) is not None:
         return done
     job = folder / f"job-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]}"
     faults: list[Fault] = []
-    if short_from is not None:
-        making, faults = _joined(captions, sliced, making, short_from, job)
+    if shorts is not None:
+        wanted = _wanted(captions, sliced, making)
+        how = dict(sliced=shorts, wanted=wanted, fallback=making.fallback)
+        joined, faults = join.read_short(short_from, **how)
+        making = dataclasses.replace(making, shorts=str(job / "shorts.json"))
+        joined.save(making.shorts)
     _work(BuildWork(str(captions), sliced.layout, sliced.header, making), sliced, job, workers)
     container = FORMATS[making.target].container
     assembly = Assembly(folder, arms=making.styles, container=container, limit=making.limit)
@@ -181,8 +187,12 @@ def _digest(name: str) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
-def _done(folder, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What an earlier call of the same settings built, if it is there whole."""
+def done_before(folder, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What an earlier call of the same settings built, if it is there whole.
+
+    Raises:
+      WorkdirError: `folder` holds what other settings built.
+    """
     if not (folder / "build.json").exists():
         return None
     report = files.read_json(folder / "build.json")
@@ -199,20 +209,12 @@ def _done(folder, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     return None if missing else report
 
 
-def _joined(captions, sliced, making: Making, short_from, job) -> tuple[Making, list[Fault]]:
-    """`making` with short captions joined, and the rows of the CSV that could not be used."""
+def _wanted(captions, sliced: slices.Sliced, making: Making) -> set[str]:
+    """The names under which the videos of all clips may stand in a Panda CSV."""
     reader = RowReader(str(captions), sliced.layout, sliced.header, making.fallback)
-    maker = FORMATS[making.source]
     wanted: set[str] = set()
     for row in _all_rows(captions, sliced, reader):
-        if row.values is None:
-            continue
-        try:
-            for clip in maker.read(row.values, making.read):
+        with contextlib.suppress(RowFault):  # it is counted when the row is made
+            for clip in FORMATS[making.source].read(row.values or {}, making.read):
                 wanted.update(join.keys(clip))
-        except RowFault:
-            continue  # counted when the row is made
-    shorts, faults = join.read_short(short_from, wanted=wanted, fallback=making.fallback)
-    name = str(job / "shorts.json")
-    shorts.save(name)
-    return dataclasses.replace(making, shorts=name), faults
+    return wanted

@@ -65,12 +65,17 @@ def keys(clip: CaptionedClip) -> Iterator[str]:
 
 
 def read_short(
-    name: str | os.PathLike, *, wanted: Iterable[str] | None = None, fallback: str = ""
+    name: str | os.PathLike,
+    *,
+    sliced: slices.Sliced | None = None,
+    wanted: Iterable[str] | None = None,
+    fallback: str = "",
 ) -> tuple[ShortCaptions, list[Fault]]:
     """The captions of a Panda CSV, and the rows that could not be used.
 
     Args:
       name: the CSV, millions of rows perhaps; it is read a slice at a time.
+      sliced: its slices, if they are known.
       wanted: ids of videos to keep; None keeps all.
       fallback: as for `rows.RowReader`.
 
@@ -78,7 +83,7 @@ def read_short(
       RecordError: no such file, or without Panda's columns.
     """
     wanted = None if wanted is None else frozenset(wanted)
-    sliced = slices.cut(name)
+    sliced = sliced or slices.cut(name)
     reader = rows.RowReader(str(name), sliced.layout, sliced.header, fallback)
     if sliced.layout != "csv" or not set(panda.FORMAT.marks[0]) <= set(reader.columns):
         raise RecordError(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import pathlib
+import shutil
+import tempfile
 from collections.abc import Sequence
 from typing import Self
 
@@ -13,12 +16,15 @@ from sg4v_jax.errors import StorageError
 
 
 class Output:
-    """Files of a folder under temporary names, until `keep`.
+    """Files of a folder, local or `gs://`, which get their names when all are whole.
 
         with Output("runs/x", ["a.json"]) as output:
             output.write("a.json", "[]\\n")
             output.close()                        # -> {"a.json": sha256}
         # now runs/x/a.json is there; after an error it is not
+
+    What is not whole yet lies in a folder of its own beside them (of an object store: on this
+    machine).
 
     Raises:
       StorageError: the disk is full or the folder cannot be written; no file has appeared.
@@ -28,9 +34,17 @@ class Output:
         self._folder = files.path(folder)
         self._open: dict[str, tuple] = {}
         with self._errors():
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._making = self._new_folder()
             for name in names:
-                self._open[name] = (self._temporary(name).open("wb"), hashlib.sha256())
+                self._open[name] = ((self._making / name).open("wb"), hashlib.sha256())
+
+    def _new_folder(self) -> pathlib.Path:
+        if files.is_remote(self._folder):
+            return pathlib.Path(tempfile.mkdtemp(prefix="sg4v_output_"))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for left in self._folder.glob(".making-*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        return pathlib.Path(tempfile.mkdtemp(prefix=".making-", dir=self._folder))
 
     def write(self, name: str, content: str | bytes) -> None:
         """Adds to file `name`."""
@@ -44,11 +58,6 @@ class Output:
         """Ends writing; the sha256 of each file."""
         with self._errors():
             for f, _ in self._open.values():
-                if f.closed:
-                    continue
-                f.flush()
-                with contextlib.suppress(OSError, AttributeError, ValueError):
-                    os.fsync(f.fileno())  # object stores have no descriptor to sync
                 f.close()
         return {name: digest.hexdigest() for name, (_, digest) in self._open.items()}
 
@@ -56,33 +65,28 @@ class Output:
         return self
 
     def __exit__(self, kind, *_) -> None:
-        if kind is not None:
+        try:
+            if kind is None:
+                self.close()
+                for name in self._open:
+                    files.put(self._making / name, self._folder / name)
+        finally:
             self.drop()
-            return
-        self.close()
-        with self._errors():
-            for name in self._open:
-                self._temporary(name).replace(self._folder / name)
-                for left in self._folder.glob(f"{name}.tmp-*"):  # by a process that was killed
-                    left.unlink(missing_ok=True)
 
     def drop(self) -> None:
-        """Removes what was written."""
-        for name, (f, _) in self._open.items():
+        """Removes what has no name yet."""
+        for f, _ in self._open.values():
             with contextlib.suppress(OSError):
                 f.close()
-            with contextlib.suppress(OSError):
-                self._temporary(name).unlink(missing_ok=True)
-
-    def _temporary(self, name: str):
-        return self._folder / f"{name}.tmp-{os.getpid()}"
+        shutil.rmtree(self._making, ignore_errors=True)
 
     @contextlib.contextmanager
     def _errors(self):
         try:
             yield
         except OSError as e:
-            self.drop()
+            if hasattr(self, "_making"):
+                self.drop()
             raise StorageError(
                 f"cannot write to {self._folder}: {e.strerror or e}",
                 mend="free some space, then run again: what is done stays done",

@@ -18,14 +18,14 @@ import functools
 import json
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import sg4v_jax
 from sg4v_jax import files
 from sg4v_jax.caption.bridge import recognise, slices, spans, styles
 from sg4v_jax.caption.bridge.assembly import Limits
-from sg4v_jax.caption.bridge.build import build
+from sg4v_jax.caption.bridge.build import build, done_before
 from sg4v_jax.caption.bridge.output import Output
 from sg4v_jax.caption.bridge.work import Making
 from sg4v_jax.data.readers.source import parse_json
@@ -125,6 +125,7 @@ def swap(
 
     Raises:
       RecordError: no caption samples or another number than expected, or fewer captions.
+      WorkdirError: `out` holds another swap.
       What `build` raises.
     """
     with open_mix(mix, rule) as opened:
@@ -138,6 +139,14 @@ def swap(
             limits=limits,
             workers=workers,
         )
+        settings = {
+            "mix": {"file": files.path(mix).name, "sha256": slices.cut(mix).sha256},
+            "caption_samples": rule.text,
+            "captions": built["settings"],
+            "version": sg4v_jax.__version__,
+        }
+        if (done := done_before(files.path(out), settings)) is not None:
+            return done
         wanted = len(opened.samples)
         if built["records"] < wanted:
             raise RecordError(
@@ -145,34 +154,31 @@ def swap(
                 mend="give at least as many captions as the mix has caption samples",
             )
         drawn = random.Random(f"{making.seed}/swap").sample(range(built["records"]), wanted)
-        chosen, arms = sorted(drawn), {}
-        ending = files.path(mix).suffix
-        for name, told in built["arms"].items():
-            file = styles.slug(name) + ending
-            new = functools.partial(_records, f"{out}/captions/{told['file']}", chosen)
-            with Output(out, [file]) as output:
-                for piece in _swapped(opened, new()):
-                    output.write(file, piece)
-            sha256 = check(opened, f"{out}/{file}", captions=new())
-            arms[name] = {k: v for k, v in told.items() if k != "file"} | {
-                "file": file,
-                "sha256": sha256,
-            }
-        report = {
-            "settings": {
-                "mix": {"file": files.path(mix).name, "sha256": slices.cut(mix).sha256},
-                "caption_samples": rule.text,
-                "version": sg4v_jax.__version__,
-            },
-            "records": len(opened.records),
-            "replaced": wanted,
-            "untouched": len(opened.records) - wanted,
-            "captions_left": built["records"] - wanted,
-            "left_out": built["left_out"],
-            "arms": arms,
+        arms = {
+            name: _arm(opened, arm, name, chosen=sorted(drawn), out=str(out))
+            for name, arm in built["arms"].items()
         }
+    report = {
+        "settings": settings,
+        "records": len(opened.records),
+        "replaced": wanted,
+        "untouched": len(opened.records) - wanted,
+        "captions_left": built["records"] - wanted,
+        "left_out": built["left_out"],
+        "arms": arms,
+    }
     files.write_json(f"{out}/build.json", report)
     return report
+
+
+def _arm(mix: Mix, arm: Mapping[str, Any], name: str, *, chosen: list[int], out: str) -> dict:
+    """Writes one arm and proves it; gives what build.json says of it."""
+    file = styles.slug(name) + files.path(mix.name).suffix
+    new = functools.partial(_records, f"{out}/captions/{arm['file']}", chosen)
+    with Output(out, [file]) as output:
+        for piece in _swapped(mix, new()):
+            output.write(file, piece)
+    return dict(arm) | {"file": file, "sha256": check(mix, f"{out}/{file}", captions=new())}
 
 
 def _check_count(mix: Mix, rule: recognise.Rule, expected: int | None) -> None:
