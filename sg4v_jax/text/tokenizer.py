@@ -116,6 +116,26 @@ class Tokenizer:
                 mend="write the character whole, or take it out",
             ) from e
 
+    def cut(self, text: str, *, tokens: int) -> str:
+        """The longest beginning of `text` that is at most so many tokens, whole characters only.
+
+        The text itself is cut, so that a tokenizer that changes case or spaces changes nothing:
+
+            "A Dog runs.", of tokens a, dog, runs and ., with tokens=2  ->  "A Dog"
+
+        Raises:
+          RecordError: as `encode`.
+        """
+        if len(self.encode(text, special=False)) <= tokens:
+            return text
+        spans = self._backend.encode(text, add_special_tokens=False).offsets
+        for keep in range(min(tokens, len(spans)), 0, -1):
+            # A cut may change how the end is split, and a character may be several tokens.
+            piece = text[: max(end for _, end in spans[:keep])].rstrip()
+            if len(self.encode(piece, special=False)) <= tokens:
+                return piece
+        return ""
+
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """Text of `ids` (all >= 0); control tokens are left out, or spelled out."""
         return self._backend.decode(list(ids), skip_special_tokens=skip_special)

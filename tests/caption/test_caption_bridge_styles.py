@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+import tokenizers
 
 from sg4v_jax.caption.bridge import sentences, styles
 from sg4v_jax.caption.bridge.clips import CaptionedClip, RowFault
 from sg4v_jax.errors import ConfigError
-from sg4v_jax.text.tokenizer import train_byte_bpe
+from sg4v_jax.text.tokenizer import Tokenizer, train_byte_bpe
 
 TEXT = "A dog runs to Mr. J. Smith. It weighs 3.5 kg! He says “stop.” Then it sits"
 TOLD = [
@@ -67,6 +68,22 @@ def test_truncated_to_what_its_tokens_spell(tokens):
     longer = TOKENIZER.decode(ids[: tokens + 1])
     assert len(made) <= len(longer)
     assert make("truncate:1000") == TEXT
+
+
+def test_truncation_cuts_the_text_whatever_the_tokenizer_makes_of_it():
+    """A tokenizer of lower case and single spaces, as text encoders have them."""
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel({"?": 0}, unk_token="?"))
+    backend.normalizer = tokenizers.normalizers.Sequence(
+        [tokenizers.normalizers.NFKC(), tokenizers.normalizers.Lowercase()]
+    )
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    text = "A  Dog\nRuns ﬁne, Then SITS."
+    tools = styles.Tools(0, Tokenizer(backend))
+    cut = [
+        styles.parse(f"truncate:{n}").text(CaptionedClip("a", "a", detailed=text), tools)[0]
+        for n in (1, 2, 4, 5, 8, 9)
+    ]
+    assert cut == ["A", "A  Dog", "A  Dog\nRuns ﬁne", "A  Dog\nRuns ﬁne,", text, text]
 
 
 def test_truncation_never_ends_within_a_character():

@@ -163,27 +163,7 @@ def _first_n(clip: CaptionedClip, number: int, tools: Tools) -> str:
 
 
 def _truncate(clip: CaptionedClip, number: int, tools: Tools) -> str:
-    return truncated(_detailed(clip, number, tools), number, tools.tokenizer)
-
-
-def truncated(text: str, tokens: int, tokenizer: Tokenizer) -> str:
-    """The longest beginning of `text` that the first `tokens` tokens spell, whole characters only.
-
-    A cut text may be split into other tokens than the whole: it is shortened until it fits.
-    """
-    ids = tokenizer.encode(text, special=False)
-    if len(ids) <= tokens:
-        return text
-    for keep in range(tokens, 0, -1):
-        spelt = tokenizer.decode(ids[:keep], skip_special=False)
-        # A decoder may add or lose white space and end in half a character: what agrees counts.
-        agreed = "".join(
-            a
-            for a, b in itertools.takewhile(lambda p: p[0] == p[1], zip(text, spelt, strict=False))
-        ).rstrip()
-        if agreed and len(tokenizer.encode(agreed, special=False)) <= tokens:
-            return agreed
-    return ""
+    return tools.tokenizer.cut(_detailed(clip, number, tools), tokens=number)
 
 
 def _long_static(clip: CaptionedClip, number: int, tools: Tools) -> str:

@@ -3,7 +3,7 @@
     {"video_id": "a1", "video_path": "panda/a1.mp4", "timestamp": ["0.00", "2.00"],
      "captions": [{"idx": "0", "content": "..."}, ..., {"idx": "-1", "content": "..."}]}
 
-The caption of index -1, the last, is of the whole video; the others are of key frames, in order.
+The caption of index -1 (the last, as published) is of the whole video; the others are of key frames, in order.
 Source: section 4.6 of the original system's specification.
 """
 
@@ -25,10 +25,11 @@ def read(row: Mapping[str, Any], options: base.ReadOptions) -> Iterator[Captione
     if not isinstance(captions, list) or not all(isinstance(c, dict) for c in captions):
         raise RowFault("no caption", field="captions", value=captions)
     whole = [c for c in captions if str(c.get("idx")) == WHOLE_VIDEO]
-    if len(whole) != 1 or captions[-1] is not whole[0]:
-        told = f"{len(whole)} of {len(captions)} have idx '-1', which must be the last"
+    if len(whole) != 1:
+        told = f"{len(whole)} of {len(captions)} have idx '-1'"
         raise RowFault("no caption", field="captions", value=told)
-    texts = tuple(caption_text(c.get("content"), field="captions") for c in captions[:-1])
+    parts = [c for c in captions if c is not whole[0]]
+    texts = tuple(caption_text(c.get("content"), field="captions") for c in parts)
     times = row.get("timestamp")
     clip = CaptionedClip(
         id=row_id(row.get("video_id"), field="video_id"),
@@ -50,8 +51,11 @@ def write(clip: CaptionedClip, text: str, prompt: str, options: base.WriteOption
     own = text == clip.detailed
     if clip.format == NAME:
         row = dict(clip.row)
-        told = row["captions"][:-1] if own else []
-        row["captions"] = [*told, row["captions"][-1] | {"content": text}]
+        row["captions"] = [
+            c | {"content": text} if str(c.get("idx")) == WHOLE_VIDEO else c
+            for c in row["captions"]
+            if own or str(c.get("idx")) == WHOLE_VIDEO
+        ]
     else:
         row = {"video_id": clip.id, "video_path": clip.video}
         told = _captions(clip.differential) if own else []
