@@ -12,7 +12,7 @@ from PIL import Image
 
 from sg4v_jax.caption.bridge import slices
 from sg4v_jax.caption.bridge.build import build, source_format
-from sg4v_jax.caption.bridge.clips import RowFault
+from sg4v_jax.caption.bridge.clips import CaptionedClip, RowFault
 from sg4v_jax.caption.bridge.formats import FORMATS, ReadOptions, WriteOptions, panda
 from sg4v_jax.caption.bridge.rows import RowReader
 from sg4v_jax.caption.bridge.work import Making
@@ -99,6 +99,17 @@ def test_what_the_formats_say_of_a_clip():
     assert read("llava.json")[2].prompt == "Write a detailed caption for this video."
 
 
+def test_the_summary_need_not_be_the_last(tmp_path):
+    row = {"video_id": "a", "video_path": "a.mp4",
+           "captions": [{"idx": -1, "content": "All."}, {"idx": "0", "content": "First."}]}  # fmt: skip
+    form = FORMATS["sharegpt4video_jsonl"]
+    [clip] = form.read(row, ReadOptions())
+    assert clip.detailed == "All." and clip.differential == ("First.",)
+    assert json.loads(form.write(clip, "All.", "", WriteOptions())) == row
+    short = json.loads(form.write(clip, "A.", "", WriteOptions()))
+    assert short["captions"] == [{"idx": -1, "content": "A."}]
+
+
 def test_captions_of_key_frames_are_parts_of_the_video():
     clips = read("sharegpt4video.jsonl", which="summary")
     [first, *_] = clips
@@ -178,6 +189,29 @@ def test_osp_and_wan_have_their_documented_fields(tmp_path):
     assert [r["video"] for r in rows] == [r["path"] for r in records]
     assert [r["prompt"] for r in rows] == [r["cap"] for r in records]
     assert all((tmp_path / "w" / r["video"]).is_file() for r in rows)
+
+
+@pytest.mark.parametrize(
+    ("frames", "bounds", "fps", "told"),
+    [
+        ((3, 9), None, None, "3:9"),
+        (None, (1.0, 2.5), 8.0, "8:20"),
+        ((0, 17), (1.0, 9.0), 8.0, "8:17"),
+        ((8, 21), (1.0, 2.625), 8.0, "8:21"),
+        (None, None, 8.0, None),
+        ((0, 17), (1.0, 2.0), None, None),
+        ((0, 17), (5.0, 9.0), 8.0, None),
+        (None, (1.0, 1.01), 8.0, None),
+    ],
+)
+def test_frame_ranges_of_osp(frames, bounds, fps, told):
+    clip = CaptionedClip("a", "a.mp4", frames=frames, bounds=bounds, fps=fps)
+    if told is None:
+        with pytest.raises(RowFault, match="no frame range"):
+            FORMATS["osp"].write(clip, "x", "", WriteOptions())
+    else:
+        row = json.loads(FORMATS["osp"].write(clip, "x", "", WriteOptions()))
+        assert row == {"path": "a.mp4", "frame_idx": told, "cap": "x"}
 
 
 def test_sharegpt4video_of_another_source_keeps_key_frame_captions_with_their_own_summary_only():

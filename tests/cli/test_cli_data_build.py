@@ -137,7 +137,10 @@ def test_a_mix_is_swapped_and_the_swap_proved(captions, tmp_path):
     words = (f"--with={captions}", f"--out={tmp_path}/out", "--expected=1")
     done = sg4v("data", "build", f"--replace_captions={tmp_path}/mix.json", *words)
     assert done.returncode == 0, done.stderr
-    assert "1 of 4 records replaced, 3 untouched to the byte" in done.stdout
+    told = (
+        "1 of 4 records replaced (caption samples by the rule 'question'), 3 untouched to the byte"
+    )
+    assert told in done.stdout
     pair = (tmp_path / "mix.json", tmp_path / "out/detailed.json")
     done = sg4v("data", "diff", *pair, "--caption_samples=question")
     assert done.returncode == 0 and "all others are the same to the byte" in done.stdout

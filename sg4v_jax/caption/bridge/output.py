@@ -8,11 +8,14 @@ import os
 import pathlib
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from typing import Self
 
 from sg4v_jax import files
 from sg4v_jax.errors import StorageError
+
+_LEFT = 3600.0  # seconds after which what was not finished is nobody's
 
 
 class Output:
@@ -42,8 +45,9 @@ class Output:
         if files.is_remote(self._folder):
             return pathlib.Path(tempfile.mkdtemp(prefix="sg4v_output_"))
         self._folder.mkdir(parents=True, exist_ok=True)
-        for left in self._folder.glob(".making-*"):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        for left in self._folder.glob(".making-*"):  # by a process that was killed long ago
+            if time.time() - left.stat().mtime > _LEFT:
+                shutil.rmtree(left, ignore_errors=True)
         return pathlib.Path(tempfile.mkdtemp(prefix=".making-", dir=self._folder))
 
     def write(self, name: str, content: str | bytes) -> None:

@@ -12,8 +12,9 @@ def told(report: Mapping[str, Any], *, out: str | os.PathLike) -> str:
     lines = []
     if "replaced" in report:
         lines.append(
-            f"{report['replaced']} of {report['records']} records replaced, "
-            f"{report['untouched']} untouched to the byte"
+            f"{report['replaced']} of {report['records']} records replaced (caption samples by "
+            f"the rule {report['settings']['caption_samples']!r}), {report['untouched']} "
+            "untouched to the byte"
         )
     for name, arm in report["arms"].items():
         line = f"{out}/{arm['file']}: {report['records']} records"

@@ -53,14 +53,19 @@ def frames_of(clip: CaptionedClip) -> tuple[int, int]:
     """The frame range, from seconds and the rate where the source gives those.
 
     Raises:
-      RowFault: neither is known.
+      RowFault: neither is known, or no frame lies in it.
     """
-    if clip.bounds is not None and clip.fps:
-        start, end = (round(t * clip.fps) for t in clip.bounds)
-        return start, max(end, start + 1)
-    if clip.frames is None or (clip.bounds is not None and not clip.frames[0]):
-        raise RowFault("no frame range", field="frames")
-    return clip.frames
+    if clip.bounds is None:
+        if clip.frames is None:
+            raise RowFault("no frame range", field="frames")
+        return clip.frames
+    if not clip.fps:
+        raise RowFault("no frame range", field="fps")
+    start, end = (round(t * clip.fps) for t in clip.bounds)
+    end = min(end, clip.frames[1]) if clip.frames else end
+    if start >= end:
+        raise RowFault("no frame range", field="bounds", value=list(clip.bounds))
+    return start, end
 
 
 FORMAT = base.Format(
