@@ -57,6 +57,7 @@ class CaptionedClip:
       fps: frames a second, if known.
       prompt: the question that the source itself asks; empty: none.
       format, row: what it was read from, with everything that only its own format knows.
+      text_field: which of the row's fields `detailed` was read from, where that is not fixed.
     """
 
     id: str
@@ -72,6 +73,7 @@ class CaptionedClip:
     prompt: str = ""
     format: str = ""
     row: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    text_field: str | None = None
 
     @property
     def first_frame(self) -> str:

@@ -51,7 +51,7 @@ def read(row: Mapping[str, Any], options: base.ReadOptions) -> Iterator[Captione
             short=caption_text(text, field="caption"),
             bounds=None if cut_out else base.stretch(start, end, field="timestamp"),
             format="panda_csv",
-            row=dict(row) | {"_video": video, "_number": number},
+            row=dict(row) | {"_number": number},
         )
 
 

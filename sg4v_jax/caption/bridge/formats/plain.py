@@ -1,7 +1,7 @@
 """Plain CSV and JSONL: any columns, under their usual names or under those that the user gives.
 
-id,video,detailed,short
-a,clips/a.mp4,"A ball rolls, then stops.",A ball.
+    id,video,detailed,short
+    a,clips/a.mp4,"A ball rolls, then stops.",A ball.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class _Plain:
             bounds=base.stretch(value["start"], value["end"], field="start"),
             fps=base.number(value["fps"], field="fps"),
             format=self.name,
-            row=dict(row) | {"": got["detailed"]},
+            row=row,
+            text_field=got["detailed"],
             **texts,
         )
 
@@ -60,9 +61,8 @@ class _Plain:
         if clip.format != self.name:
             raise ConfigError(f"{clip.id} comes from {clip.format}: its row cannot be written")
         row = dict(clip.row)
-        column = row.pop("")
-        if column is not None:
-            row[column] = text
+        if clip.text_field is not None:
+            row[clip.text_field] = text
         return csv_line(list(row.values())) if self.name == "csv" else base.as_json(row) + "\n"
 
 
