@@ -48,6 +48,13 @@ _MEDIA = flags.DEFINE_enum("media", "video", ["video", "image"], "what records s
 _SUFFIX = flags.DEFINE_string("suffix", ".jpg", "ending of the pictures, for --media=image")
 _PROMPTS = flags.DEFINE_string("prompts", None, "file of questions, one a line (eight of ours)")
 _SHORT = flags.DEFINE_string("short_from", None, "Panda-70M CSV to join short captions from")
+_OVERLAP = flags.DEFINE_float(
+    "short_overlap",
+    0.5,
+    "least intersection over union of a joined caption's seconds and the clip's",
+    lower_bound=0.01,
+    upper_bound=1,
+)
 _FALLBACK = flags.DEFINE_enum(
     "fallback_encoding", "", ["", "cp1252", "latin-1"], "of rows that are not UTF-8"
 )
@@ -187,6 +194,7 @@ def _making(target: str):
         videos=_VIDEOS.value,
         limit=_LIMIT.value,
         tokenizer=_TOKENIZER.value,
+        short_overlap=_OVERLAP.value,
     )
 
 

@@ -35,6 +35,8 @@ def test_the_caption_whose_seconds_overlap_best():
 
     assert of((4.5, 10.5)) == "second" and of((0.0, 4.0)) == "first"
     assert of((4.0, 16.0)) == "second" and of((4.0, 16.1)) == ""  # half of both together
+    wide = CaptionedClip("Ab3_-xYz012", "x.mp4", bounds=(0.0, 26.0))
+    assert shorts.of(wide) == "" and shorts.of(wide, overlap=0.2) == "second"
     assert of((12.0, 19.0)) == "" and of((0.0, 100.0)) == ""
     assert of() == "" and of(name="one") == "first" and of(name="none") == ""
     assert of(source_start="0:00:20.0", source_end=21) == "third"

@@ -2,7 +2,7 @@
 
 A clip is looked up by its own id, its file's name, or the eleven characters of a YouTube id that
 either begins with. Of the captions of that video it gets the one whose seconds overlap its own
-best: intersection over union of at least `OVERLAP`. A clip that does not say which seconds of the
+best: intersection over union of at least `OVERLAP`, unless set otherwise. A clip that does not say which seconds of the
 source it is gets the caption of a video that has one only.
 """
 
@@ -35,14 +35,18 @@ class ShortCaptions:
 
     videos: Mapping[str, tuple[Told, ...]]
 
-    def of(self, clip: CaptionedClip) -> str:
-        """The caption that belongs to the clip, empty where none does."""
+    def of(self, clip: CaptionedClip, *, overlap: float = OVERLAP) -> str:
+        """The caption that belongs to the clip, empty where none does.
+
+        Args:
+          overlap: the least intersection over union of its seconds and the clip's.
+        """
         told = next((self.videos[k] for k in keys(clip) if k in self.videos), ())
         span = _seconds(clip)
         if span is None:
             return told[0][2] if len(told) == 1 else ""
         best = max(told, key=lambda t: _overlap(span, t[:2]), default=None)
-        return best[2] if best is not None and _overlap(span, best[:2]) >= OVERLAP else ""
+        return best[2] if best is not None and _overlap(span, best[:2]) >= overlap else ""
 
     def save(self, name: str | os.PathLike) -> None:
         """Writes them, so that workers need not read the CSV again."""

@@ -13,7 +13,7 @@ from sg4v_jax import files
 from sg4v_jax.caption.bridge import slices, styles
 from sg4v_jax.caption.bridge.clips import CaptionedClip, Fault, RowFault, fault
 from sg4v_jax.caption.bridge.formats import FORMATS, ReadOptions, WriteOptions, llava
-from sg4v_jax.caption.bridge.join import ShortCaptions
+from sg4v_jax.caption.bridge.join import OVERLAP, ShortCaptions
 from sg4v_jax.caption.bridge.rows import Row, RowReader
 from sg4v_jax.data.readers.sharegpt4video import CAPTION_PROMPTS
 from sg4v_jax.errors import UnsafePathError, VideoError
@@ -38,6 +38,7 @@ class Making:
       limit: most tokens of a caption, above which it is counted as long; 0: not counted.
       tokenizer: the file that counts and cuts.
       shorts: what `ShortCaptions.save` wrote; empty: nothing is joined.
+      short_overlap: how well the seconds of a joined caption must fit (`ShortCaptions.of`).
     """
 
     source: str
@@ -52,6 +53,7 @@ class Making:
     limit: int = 0
     tokenizer: str = ""
     shorts: str = ""
+    short_overlap: float = OVERLAP
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -151,7 +153,9 @@ class Maker:
           RowFault: it cannot be in one of them, and so must be in none.
         """
         if self._shorts is not None and not clip.short:
-            clip = dataclasses.replace(clip, short=self._shorts.of(clip))
+            clip = dataclasses.replace(
+                clip, short=self._shorts.of(clip, overlap=self._making.short_overlap)
+            )
         clip = self._looked_at(clip)
         prompt = self._prompt(clip)
         arms = {}

@@ -1,7 +1,7 @@
 """Plain CSV and JSONL: any columns, under their usual names or under those that the user gives.
 
-    id,video,detailed,short
-    a,clips/a.mp4,"A ball rolls, then stops.",A ball.
+id,video,detailed,short
+a,clips/a.mp4,"A ball rolls, then stops.",A ball.
 """
 
 from __future__ import annotations
