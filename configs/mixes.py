@@ -68,7 +68,7 @@ def mix665k_videochatgpt(*, captions: str = "") -> tuple[dict, ...]:
         + (", 28K caption samples replaced by ShareGPT4Video's" if captions else ""),
         licence="CC BY-SA 4.0 (annotations); videos of ActivityNet by their own sources",
         next_step="sg4v data build --replace_captions=data/videochatgpt/VideoInstruct100K.json "
-        "--with=data/sharegpt4video_40k.jsonl --expected=28000 --out=runs/vcg_share28k; videos of "
+        "--with=data/sharegpt4video_40k.jsonl --only='panda|ego4d|bdd' --expected=28000 --out=runs/vcg_share28k; videos of "
         "the captions go below root too"
         if captions
         else "download VideoInstruct100K.json and the videos that its card links",

@@ -1,6 +1,6 @@
 """LLaVA-mix665K + VideoChatGPT-100K: the data of the paper's first experiment, on our 8B model.
 
-    sg4v data build --replace_captions=data/videochatgpt/VideoInstruct100K.json --expected=28000 --with=data/sharegpt4video_40k.jsonl --out=runs/vcg_share28k
+    sg4v data build --replace_captions=data/videochatgpt/VideoInstruct100K.json --expected=28000 --with=data/sharegpt4video_40k.jsonl --only='panda|ego4d|bdd' --out=runs/vcg_share28k
     sg4v data check --config=configs/sft_8b_mix665k_videochatgpt.py:share28k
     sg4v train --config=configs/sft_8b_mix665k_videochatgpt.py:share28k --workdir=runs/share28k
     sg4v train --config=configs/sft_8b_mix665k_videochatgpt.py --workdir=runs/vcg_baseline

@@ -43,6 +43,7 @@ _WHICH = flags.DEFINE_enum(
 )
 _COLUMNS = flags.DEFINE_list("columns", [], "such as id=clip,detailed=long_caption")
 _NAME = flags.DEFINE_string("video_name", "", "path of a video by {id}, {video_id}, {number}")
+_ONLY = flags.DEFINE_string("only", "", "take videos alone whose path begins like this REGEX")
 _VIDEOS = flags.DEFINE_string("videos", "", "folder of the videos; each is then looked for")
 _MEDIA = flags.DEFINE_enum("media", "video", ["video", "image"], "what records show")
 _SUFFIX = flags.DEFINE_string("suffix", ".jpg", "ending of the pictures, for --media=image")
@@ -191,6 +192,7 @@ def _making(target: str):
         ),
         write=WriteOptions(media=_MEDIA.value, suffix=_SUFFIX.value),
         fallback=_FALLBACK.value,
+        only=_ONLY.value,
         videos=_VIDEOS.value,
         limit=_LIMIT.value,
         tokenizer=_TOKENIZER.value,

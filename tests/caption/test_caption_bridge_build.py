@@ -320,6 +320,15 @@ def test_rows_of_another_encoding(tmp_path):
     assert records[5].turns[1].content == ROWS[5]["caption"]
 
 
+def test_some_videos_alone(captions, tmp_path):
+    report = build.build(captions, making(only="clips/1|clips/2[.]"), out=tmp_path / "out")
+    assert (report["records"], report["passed_over"], report["left_out"]) == (32, 88, {})
+    ids = [r["id"] for r in json.loads((tmp_path / "out/detailed.json").read_text())]
+    assert ids[:4] == ["v001", "v002", "v010", "v011"]
+    with pytest.raises(ConfigError, match="only='[(]': missing"):
+        build.build(captions, making(only="("), out=tmp_path / "bad")
+
+
 def test_prompts_of_ones_own(captions, tmp_path):
     report = build.build(captions, making(prompts=("Say it.",)), out=tmp_path / "out")
     records = json.loads((tmp_path / "out/detailed.json").read_text())

@@ -46,7 +46,7 @@ class Assembly:
     def __init__(self, folder, *, arms: tuple[str, ...], container: Container, limit: int = 0):
         self._limit, self._seen = limit, SeenIds()
         self._arms = {name: Arm() for name in arms}
-        self._read = self._decoded = self._written = 0
+        self._read = self._decoded = self._passed = self._written = 0
         self._kinds: dict[str, list[str]] = {}
         self._counts: collections.Counter[str] = collections.Counter()
         self._container = container
@@ -59,6 +59,7 @@ class Assembly:
         """The result of one slice."""
         self._read += row["read"]
         self._decoded += row["decoded"]
+        self._passed += row["passed"]
         for told in row["faults"]:
             self._fault(told)
         fresh = self._seen.add([line[0] for line in row["lines"]])
@@ -98,6 +99,7 @@ class Assembly:
             "settings": dict(settings),
             "rows_read": self._read,
             "records": self._written,
+            "passed_over": self._passed,
             "decoded_as_fallback": self._decoded,
             "left_out": {
                 kind: {"count": n, "first": self._kinds[kind], "mend": MENDS[kind]}

@@ -26,6 +26,8 @@ def told(report: Mapping[str, Any], *, out: str | os.PathLike) -> str:
         lines.append(line)
     if report["settings"].get("videos_checked") is False:
         lines.append("videos were not looked for (--videos)")
+    if passed := report.get("passed_over"):
+        lines.append(f"{passed} passed over by --only")
     if decoded := report.get("decoded_as_fallback"):
         lines.append(f"{decoded} rows were not UTF-8 and read by the fallback encoding")
     if report["left_out"]:

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from sg4v_jax.caption.bridge.formats import FORMATS, ReadOptions, WriteOptions, 
 from sg4v_jax.caption.bridge.join import OVERLAP, ShortCaptions
 from sg4v_jax.caption.bridge.rows import Row, RowReader
 from sg4v_jax.data.readers.sharegpt4video import CAPTION_PROMPTS
-from sg4v_jax.errors import UnsafePathError, VideoError
+from sg4v_jax.errors import ConfigError, UnsafePathError, VideoError
 from sg4v_jax.text.tokenizer import Tokenizer
 from sg4v_jax.video.decode import TIME_LIMIT, probe
 
@@ -34,6 +35,8 @@ class Making:
         questions and draws from `CAPTION_PROMPTS` where it has none.
       read, write: how.
       fallback: encoding of rows that are not UTF-8.
+      only: a regular expression that the paths of videos must match from their start; the others
+        are passed over and counted. Empty: all.
       videos: the folder of the videos, to look for each; empty: not looked for.
       limit: most tokens of a caption, above which it is counted as long; 0: not counted.
       tokenizer: the file that counts and cuts.
@@ -49,6 +52,7 @@ class Making:
     read: ReadOptions = dataclasses.field(default_factory=ReadOptions)
     write: WriteOptions = dataclasses.field(default_factory=WriteOptions)
     fallback: str = ""
+    only: str = ""
     videos: str = ""
     limit: int = 0
     tokenizer: str = ""
@@ -86,12 +90,14 @@ class BuildWork:
             part = slices.Slice(item["offset"], item["length"], item["first"])
             lines: list[list[Any]] = []
             faults: list[dict[str, Any]] = []
-            decoded = read = 0
+            decoded = read = passed = 0
             for row in self.reader.rows(slices.read(self.name, part), first=part.first):
                 read += 1
                 decoded += bool(row.decoded_as)
                 for made in self.maker.made(row):
-                    if isinstance(made, Fault):
+                    if made is None:
+                        passed += 1
+                    elif isinstance(made, Fault):
                         faults.append(made.as_json())
                     else:
                         lines.append(made)
@@ -100,6 +106,7 @@ class BuildWork:
                 "error": None,
                 "read": read,
                 "decoded": decoded,
+                "passed": passed,
                 "lines": lines,
                 "faults": faults,
             }
@@ -122,13 +129,15 @@ class Maker:
     def __init__(self, making: Making):
         self._making = making
         self._source, self._target = FORMATS[making.source], FORMATS[making.target]
+        self._only = only_pattern(making.only)
         self._styles = [styles.parse(name) for name in making.styles]
         tokenizer = Tokenizer.from_file(making.tokenizer) if making.tokenizer else None
         self._tools = styles.Tools(making.seed, tokenizer)
         self._shorts = ShortCaptions.load(making.shorts) if making.shorts else None
 
-    def made(self, row: Row) -> Iterator[list[Any] | Fault]:
-        """For each clip of the row `[id, place, {arm: [line, style, words, tokens]}]`, or a fault."""
+    def made(self, row: Row) -> Iterator[list[Any] | Fault | None]:
+        """For each clip of the row `[id, place, {arm: [line, style, words, tokens]}]`, or a fault, or
+        None for one that is passed over."""
         if row.fault is not None:
             yield fault(row.fault, row.where)
             return
@@ -141,6 +150,9 @@ class Maker:
             except RowFault as e:
                 yield fault(e, row.where, _name(row.values))
                 return
+            if self._only is not None and not self._only.match(clip.video):
+                yield None
+                continue
             try:
                 yield [clip.id, row.where, self.arms(clip)]
             except RowFault as e:
@@ -193,6 +205,18 @@ class Maker:
         except VideoError as e:
             raise RowFault("unreadable video", field="video", value=e.message) from e
         return dataclasses.replace(clip, frames=(0, info.frames), fps=clip.fps or info.fps)
+
+
+def only_pattern(text: str) -> re.Pattern | None:
+    """`Making.only` as a pattern, None where all are wanted.
+
+    Raises:
+      ConfigError: it is no regular expression.
+    """
+    try:
+        return re.compile(text) if text else None
+    except re.error as e:
+        raise ConfigError(f"only={text!r}: {e}", mend="mend the regular expression") from e
 
 
 def _there(path: str) -> bool:
