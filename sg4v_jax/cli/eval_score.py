@@ -26,6 +26,7 @@ _LIMIT = flags.DEFINE_integer("limit", None, "questions of each task (the run's)
 _JUDGE = flags.DEFINE_string("judge", "none", "none, replay:PATH or openai:URL,MODEL")
 _BUDGET = flags.DEFINE_integer("budget", None, "most requests to the judge", lower_bound=1)
 _SKIP = flags.DEFINE_bool("skip_missing", False, "leave out what has no answer, instead of wrong")
+_STRICT = flags.DEFINE_bool("strict", False, "stop if a question has no answer")
 _ANSWERS = flags.DEFINE_string("answers", None, "videobench: folder of question files with answers")
 _Q1 = flags.DEFINE_bool("q1_twice", False, "videochatgpt: show the judge question 1 twice")
 _MODEL = flags.DEFINE_string("model_name", "", "of the model, where the predictions do not tell")
@@ -49,6 +50,7 @@ def main(argv: list[str]) -> int:
             limit=_LIMIT.value,
             judge=_JUDGE.value,
             budget=_BUDGET.value,
+            strict=_STRICT.value,
             skip_missing=_SKIP.value,
             answers=_ANSWERS.value,
             q1_twice=_Q1.value,

@@ -25,6 +25,7 @@ class Options:
       protocol: whose rules; None takes those of the run, or `official`.
       tasks, limit: which questions; by default those that the run asked.
       judge: as `judges.open_judge` takes it; `budget` is the most requests it may send.
+      strict: rows without an answer are an error; the released MVBench script cannot have any.
       skip_missing: leave rows without an answer (or without a rating) out; they are wrong
         otherwise.
       answers: Video-Bench's folder of files with answers.
@@ -36,6 +37,7 @@ class Options:
     limit: int | None = None
     judge: str = "none"
     budget: int | None = None
+    strict: bool = False
     skip_missing: bool = False
     answers: str | None = None
     q1_twice: bool = False
@@ -89,6 +91,14 @@ def score(
         model=model,
         q1_twice=options.q1_twice,
     )
+    lost = [row for row in rows if row.missing is not None]
+    if options.strict and lost:
+        first = lost[0]
+        raise RecordError(
+            f"{len(lost)} questions have no answer, the first is {first.question.id}: "
+            f"{first.missing}",
+            mend="fetch the videos and predict again with --retry_failed, or score without --strict",
+        )
     kept, left_out = rows, []
     if options.skip_missing:
         kept = [r for r in rows if r.missing is None and r.rating is not None]

@@ -232,6 +232,8 @@ def test_missing_rows_are_wrong_in_their_own_task_unless_skipped(tmp_path):
     found = scored(tmp_path, "mvbench", answer, tasks=tasks, options=options)
     assert [(c["total"], c["score"]) for c in found["cells"]] == [(2, 100.0), (2, 100.0)]
     assert len(found["missing"]) == 2 and found["skip_missing"] is True
+    with pytest.raises(RecordError, match="2 questions have no answer, .* action_sequence/1: Miss"):
+        scored(tmp_path, "mvbench", answer, tasks=tasks, options=Options(strict=True))
     assert "2 missing or unjudged rows left out" in found["headline"]["name"]
 
 

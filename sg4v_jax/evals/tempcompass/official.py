@@ -148,7 +148,8 @@ def _task_files(path: str | os.PathLike) -> list[tuple[Any, str]]:
 
 def _rows(name, task: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """(where, question id, row) of one file."""
-    for video, aspects in read_object(name).items():
+    for written, aspects in read_object(name).items():
+        video = written.removesuffix(".mp4").removesuffix(".jpg")  # as some predictions have it
         if not isinstance(aspects, Mapping):
             raise RecordError(f"{name}: video {video!r}: {aspects!r:.60} is not an object")
         for aspect, rows in aspects.items():
