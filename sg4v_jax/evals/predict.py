@@ -13,29 +13,28 @@ import hashlib
 import json
 import os
 import platform
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import jax
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import sg4v_jax
 from sg4v_jax import files
 from sg4v_jax.errors import WorkdirError
 from sg4v_jax.evals.answering import Answerer, Pace, view_of
 from sg4v_jax.evals.benchmarks import get_protocol
+from sg4v_jax.evals.keeping import Bar, Kept
 from sg4v_jax.evals.protocol import Protocol
 from sg4v_jax.evals.questions import Question, subset
 from sg4v_jax.evals.run_files import PREDICTIONS, RUN, prediction_row
 from sg4v_jax.evals.score import load_questions
 from sg4v_jax.infer.engine import Engine
-from sg4v_jax.jobs import Store, begin, merge, open_store, reopen, work
-from sg4v_jax.jobs.results import done_shards
+from sg4v_jax.jobs import begin, merge, open_store, reopen, work
 
 _PACE = Pace()
-_FREE = ("tasks", "limit", "versions", "counts")  # of run.json: may differ from run to run
+# Of run.json: may differ from run to run, or from host to host.
+_FREE = ("data", "tasks", "limit", "versions", "counts")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,13 +96,13 @@ def predict(
     _claim(files.path(out), run)
     groups = in_groups(questions, size=plan.shard)
     items = [{"id": f"{n:06d}", "questions": [q.id for q in g]} for n, g in enumerate(groups)]
-    kept = _Kept(out, questions, protocol=protocol)
+    kept = Kept(out, questions, protocol=protocol)
     job = hashlib.sha256(json.dumps(items).encode()).hexdigest()[:8]
     store = open_store(f"{os.fspath(out)}/job-{job}")
     begin(store, items, shard_size=1, settings=_fixed(run))
     if plan.retry_failed:
         reopen(store)
-    with _Bar(console, sizes=[len(group) for group in groups]) as bar:
+    with Bar(console, sizes=[len(group) for group in groups]) as bar:
         answerer = Answerer(
             engine,
             [question for group in groups for question in group],
@@ -179,7 +178,7 @@ def _describe(
         "benchmark": plan.benchmark,
         "protocol": plan.protocol,
         "model": plan.model,
-        "data": os.path.basename(os.path.normpath(plan.data)),
+        "data": plan.data,
         "tasks": list(dict.fromkeys(q.task for q in questions)),
         "limit": plan.limit,
         "generation": protocol.generation | {"max_new_tokens": new},
@@ -230,68 +229,3 @@ def _claim(out: Any, run: Mapping[str, Any]) -> None:
         if (old["tasks"], old["limit"]) != (run["tasks"], run["limit"]):
             (out / PREDICTIONS).unlink(missing_ok=True)
     files.write_json(name, run)
-
-
-class _Kept:
-    """Rows as they come, a small file a batch, which no other host writes."""
-
-    def __init__(
-        self, out: str | os.PathLike, questions: Iterable[Question], *, protocol: Protocol
-    ):
-        self._store = open_store(f"{os.fspath(out)}/answers")
-        self._prompts = {q.id: protocol.turns(q)[0].content for q in questions}
-        self._owner, self._number = uuid.uuid4().hex[:12], 0
-
-    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        self._store.write(f"{self._owner}-{self._number:06d}.jsonl", lines.encode())
-        self._number += 1
-
-    def read(self, *, failed: bool) -> dict[str, dict[str, Any]]:
-        """Rows of the questions asked, by id; of failed ones only if `failed`."""
-        found = {}
-        for name in self._store.names(""):
-            for line in self._store.read(name).decode().splitlines():
-                row = json.loads(line)
-                same = self._prompts.get(row["id"]) == row["prompt"]
-                better = row["error"] is None or (failed and row["id"] not in found)
-                if same and better:
-                    found[row["id"]] = row
-        return found
-
-
-class _Bar:
-    """Progress over all hosts: groups that are done, and rows of the one at work here."""
-
-    def __init__(self, console: Console, *, sizes: Sequence[int]):
-        self._bar = Progress(
-            TextColumn("answers"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self._task = self._bar.add_task("answers", total=sum(sizes))
-        self._sizes, self._here = sizes, 0
-        self._done: set[str] = set()
-
-    def __enter__(self) -> Self:
-        self._bar.__enter__()
-        return self
-
-    def __exit__(self, *exc) -> None:
-        self._bar.__exit__(*exc)
-
-    def look(self, store: Store) -> None:
-        """Sees which groups are done; called at the beginning of one."""
-        self._done, self._here = done_shards(store), 0
-        self._show()
-
-    def add(self, rows: int) -> None:
-        """Counts rows of the group at work."""
-        self._here += rows
-        self._show()
-
-    def _show(self) -> None:
-        done = sum(self._sizes[int(name)] for name in self._done)
-        self._bar.update(self._task, completed=done + self._here)

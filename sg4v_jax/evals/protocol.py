@@ -20,6 +20,8 @@ from sg4v_jax.text.chat import GRID_PREAMBLE, IMAGE_PLACEHOLDER, Turn
 
 PROTOCOLS = ("sg4v", "official")
 
+SG4V_PREAMBLE = GRID_PREAMBLE  # what all scripts of ShareGPT4Video say about the grid
+
 # MVBench's system text; ShareGPT4Video uses it for Video-Bench too.
 CHOICE_SYSTEM = (
     "Carefully watch the video and pay attention to the cause and sequence of events, the detail "
@@ -112,6 +114,3 @@ def plain(question: Question) -> str:
 def lettered(options: tuple[str, ...]) -> str:
     r"""`(A) red\n(B) blue` of ("red", "blue")."""
     return "\n".join(f"({chr(ord('A') + i)}) {text}" for i, text in enumerate(options))
-
-
-SG4V_PREAMBLE = GRID_PREAMBLE

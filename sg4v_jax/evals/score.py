@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sg4v_jax import files
 from sg4v_jax.errors import ConfigError, RecordError
 from sg4v_jax.evals import judges, scores
 from sg4v_jax.evals.benchmarks import get_protocol, open_benchmark
-from sg4v_jax.evals.questions import Loaded, subset
+from sg4v_jax.evals.judges import Judge
+from sg4v_jax.evals.questions import Loaded, Question, subset
 from sg4v_jax.evals.run_files import RUN, Answers, read_answers, read_run
+from sg4v_jax.evals.scores import Row
 
 OFFICIAL = "official"  # the folder of the benchmark's own files
 
@@ -91,20 +93,13 @@ def score(
         model=model,
         q1_twice=options.q1_twice,
     )
-    lost = [row for row in rows if row.missing is not None]
-    if options.strict and lost:
-        first = lost[0]
-        raise RecordError(
-            f"{len(lost)} questions have no answer, the first is {first.question.id}: "
-            f"{first.missing}",
-            mend="fetch the videos and predict again with --retry_failed, or score without --strict",
-        )
+    if options.strict:
+        _refuse_missing(rows)
     kept, left_out = rows, []
     if options.skip_missing:
         kept = [r for r in rows if r.missing is None and r.rating is not None]
         left_out = [r for r in rows if r.missing is not None or r.rating is None]
     result = room.summarise(kept, protocol=protocol)
-    unrated = sum(row.rating is None for row in kept)
     facts = {
         "benchmark": benchmark,
         "protocol": protocol.name,
@@ -114,12 +109,7 @@ def score(
         "limit": limit,
         "expected": loaded.expected,
         "found": loaded.found,
-        "warnings": [
-            *loaded.warnings,
-            *[f"{task}: no prediction at all; the task is left out" for task in left_tasks],
-            *_judge_warnings(rows, judge=judge),
-            *([f"{unrated} rows have no rating, so their cells have no score"] if unrated else []),
-        ],
+        "warnings": [*loaded.warnings, *_warnings(rows, kept, left_tasks, judge=judge)],
         "left_out": left_out,
     }
     room.write(kept, files.path(out) / OFFICIAL, model=model, absent=judge.absent)
@@ -163,7 +153,9 @@ def load_questions(
     return open_benchmark(benchmark).load(data, tasks=tasks, **more)
 
 
-def _answered_tasks(questions, answers: Answers, options: Options):
+def _answered_tasks(
+    questions: Sequence[Question], answers: Answers, options: Options
+) -> tuple[Sequence[Question], list[str]]:
     """Leaves tasks out that were not asked for and have no prediction; gives their names.
 
     A run says which tasks it asked; of official files, only those that are there count.
@@ -180,13 +172,27 @@ def _answered_tasks(questions, answers: Answers, options: Options):
     return tuple(q for q in questions if q.task in there), list(gone)
 
 
-def _judge_warnings(rows, *, judge) -> list[str]:
-    unjudged = sum(row.unjudged for row in rows)
-    found = []
-    if unjudged:
+def _refuse_missing(rows: Sequence[Row]) -> None:
+    lost = [row for row in rows if row.missing is not None]
+    if lost:
+        raise RecordError(
+            f"{len(lost)} questions have no answer, the first is {lost[0].question.id}: "
+            f"{lost[0].missing}",
+            mend="fetch the videos and predict again with --retry_failed, or score without --strict",
+        )
+
+
+def _warnings(
+    rows: Sequence[Row], kept: Sequence[Row], left_tasks: Sequence[str], *, judge: Judge
+) -> list[str]:
+    """What a reader of the numbers must know besides the question files."""
+    found = [f"{task}: no prediction at all; the task is left out" for task in left_tasks]
+    if unjudged := sum(row.unjudged for row in rows):
         found.append(f"{unjudged} answers wanted a judge and have no usable reply ({judge.name})")
     if judge.asks:
         found.append(
-            "a judge other than the published one gives numbers that do not compare with published"
+            "numbers of another judge than the published one do not compare with published numbers"
         )
+    if unrated := sum(row.rating is None for row in kept):
+        found.append(f"{unrated} rows have no rating, so their cells have no score")
     return found
