@@ -58,8 +58,10 @@ def test_a_run_logs_benchmarks_beside_the_loss(tiny, tmp_path, data, monkeypatch
     monkeypatch.setattr(benchmark_evals, "Engine", engine)
     answer = lambda engine, items, *, condition: [item.answer for item in items]
     monkeypatch.setattr(benchmark_evals.runner, "answer_items", answer)
+    one = sharding.make_mesh(devices=jax.devices()[:1])  # a step compiles sooner for one
+    monkeypatch.setattr(video_sft.sharding, "make_mesh", lambda *_, **__: one)
     config = tiny.config()
-    config.data.batch_rows = 8
+    config.data.batch_rows = 1
     config.optim.steps = 2
     config.evals = (
         entry(data, every=2),
