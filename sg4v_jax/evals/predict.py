@@ -178,6 +178,7 @@ def _describe(
         "benchmark": plan.benchmark,
         "protocol": plan.protocol,
         "model": plan.model,
+        "weights": engine.fingerprint(),
         "data": plan.data,
         "tasks": list(dict.fromkeys(q.task for q in questions)),
         "limit": plan.limit,

@@ -109,7 +109,10 @@ def score(
         "limit": limit,
         "expected": loaded.expected,
         "found": loaded.found,
-        "warnings": [*loaded.warnings, *_warnings(rows, kept, left_tasks, judge=judge)],
+        "warnings": [
+            *loaded.warnings,
+            *_warnings(rows, kept, left_tasks, judge=judge, published=room.JUDGES),
+        ],
         "left_out": left_out,
     }
     room.write(kept, files.path(out) / OFFICIAL, model=model, absent=judge.absent)
@@ -183,15 +186,21 @@ def _refuse_missing(rows: Sequence[Row]) -> None:
 
 
 def _warnings(
-    rows: Sequence[Row], kept: Sequence[Row], left_tasks: Sequence[str], *, judge: Judge
+    rows: Sequence[Row],
+    kept: Sequence[Row],
+    left_tasks: Sequence[str],
+    *,
+    judge: Judge,
+    published: Sequence[str],
 ) -> list[str]:
     """What a reader of the numbers must know besides the question files."""
     found = [f"{task}: no prediction at all; the task is left out" for task in left_tasks]
     if unjudged := sum(row.unjudged for row in rows):
         found.append(f"{unjudged} answers wanted a judge and have no usable reply ({judge.name})")
-    if judge.asks:
+    if judge.asks and judge.name.removeprefix("openai:") not in published:
         found.append(
-            "numbers of another judge than the published one do not compare with published numbers"
+            f"judge {judge.name} is not the published one ({', '.join(published)}): these numbers "
+            "do not compare with published ones"
         )
     if unrated := sum(row.rating is None for row in kept):
         found.append(f"{unrated} rows have no rating, so their cells have no score")

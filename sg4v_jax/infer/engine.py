@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from sg4v_jax.errors import BudgetError
 from sg4v_jax.infer.generate import Sampling, decode, prefill, right_align
 from sg4v_jax.models import int8
 from sg4v_jax.models.lora import attach, is_lora
-from sg4v_jax.models.params import Skeleton, skeleton
+from sg4v_jax.models.params import Skeleton, flatten, skeleton
 from sg4v_jax.models.video_lm import VideoLM
 from sg4v_jax.text.chat import Turn, stop_ids
 from sg4v_jax.weights.load import load_model, load_model_settings
@@ -139,6 +140,19 @@ class Engine:
             build = lambda key: VideoLM(settings.config, key=key)
             flat = int8.params(flat, jax.eval_shape(build, jax.random.key(0)), dtype=dtype)
         return cls(settings, flat, dtype=dtype, kv_dtype=kv_dtype, mesh=mesh)
+
+    def fingerprint(self) -> str:
+        """16 hex digits of the parameters' names, shapes, and first and last vectors.
+
+        Cheap for a model of any size; any step of training changes it.
+        """
+        digest = hashlib.sha256()
+        for path, value in sorted(flatten(self._model).items()):
+            digest.update(f"{path}{value.shape}{value.dtype}".encode())
+            for end in (0, -1) if value.ndim > 1 else (0,):
+                vector = value[(end,) * (value.ndim - 1)] if value.size else value
+                digest.update(np.asarray(vector, np.float32).tobytes())
+        return digest.hexdigest()[:16]
 
     def show(self, picture: np.ndarray) -> Shown:
         """u8[H,W,3] as the model sees it, for requests that share it."""

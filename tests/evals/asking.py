@@ -37,8 +37,11 @@ class Engine:
     """Answers with the question's first words; `on_batch(n)` is called before batch n."""
 
     def __init__(self, on_batch=lambda number: None):
-        self.settings = types.SimpleNamespace(inputs=Inputs())
+        self.settings, self.weights = types.SimpleNamespace(inputs=Inputs()), "0a1b"
         self.on_batch, self.batches, self.asked, self.systems = on_batch, [], [], []
+
+    def fingerprint(self):
+        return self.weights
 
     def show(self, picture):
         return Shown(picture.shape[1::-1], picture[None])

@@ -154,6 +154,7 @@ def test_tempcompass_asks_exactly_what_the_authors_ask(serve, tmp_path, template
     )
     assert found["headline"] == {"name": "mean of tasks", "value": 100.0}
     assert found["judge"] == {"name": "openai:gpt-3.5-turbo-1106", "unjudged": 0}
+    assert not any("is not the published" in w for w in found["counts"]["warnings"])
     sent = {b["messages"][1]["content"]: b for b in server.bodies}
     lines = "Which sentence?\nSentence A: it is speed\nSentence B: it is not"
     choices = "What speed?\nA. red\nB. blue\n D. away"
@@ -314,6 +315,7 @@ def test_videobench_with_a_judge(serve, tmp_path):
     assert cell(found, "MOT")["score"] == 100.0 and len(server.bodies) == 1  # equal ones go once
     rows = files.read_jsonl(tmp_path / "out" / "rows.jsonl")
     assert all(row["judged"] for row in rows)
+    assert any("judge openai:g is not the published one" in w for w in found["counts"]["warnings"])
 
 
 VIDEOCHATGPT = {

@@ -207,6 +207,10 @@ def test_another_run_does_not_get_into_the_same_folder(data, tmp_path):
     run(data, out, asking.Engine(), limit=2)
     with pytest.raises(WorkdirError, match="protocol: 'sg4v' there, 'official' now"):
         run(data, out, asking.Engine(), protocol="official", limit=2)
+    trained = asking.Engine()
+    trained.weights = "2c3d"
+    with pytest.raises(WorkdirError, match="weights: '0a1b' there, '2c3d' now"):
+        run(data, out, trained, limit=2)
     with pytest.raises(WorkdirError, match="max_new_tokens"):
         run(data, out, asking.Engine(), limit=2, pace=Pace(max_new_tokens=5))
 

@@ -171,3 +171,11 @@ def test_a_mesh_says_the_same(settings, params, requests, expected, shape):
     """All eight devices, the model copied to each or shared among them."""
     engine = Engine(settings, params, mesh=sharding.make_mesh(shape))
     assert engine.answer(requests, max_new_tokens=NEW) == expected
+
+
+def test_the_fingerprint_tells_trained_weights_apart(settings, params, engine):
+    assert engine.fingerprint() == Engine(settings, params).fingerprint()
+    mesh = sharding.make_mesh({"data": 2, "tensor": 2, "fsdp": 2})
+    assert Engine(settings, params, mesh=mesh).fingerprint() == engine.fingerprint()
+    trained = params | {"separators": params["separators"] + 1e-3}
+    assert Engine(settings, trained).fingerprint() != engine.fingerprint()

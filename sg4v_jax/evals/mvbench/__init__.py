@@ -5,7 +5,10 @@ from sg4v_jax.evals.mvbench.protocols import PROTOCOLS
 from sg4v_jax.evals.mvbench.questions import TASKS, load
 from sg4v_jax.evals.mvbench.scoring import rate, summarise
 
+JUDGES = ()  # models whose scores were published
+
 __all__ = [
+    "JUDGES",
     "PROTOCOLS",
     "TASKS",
     "load",

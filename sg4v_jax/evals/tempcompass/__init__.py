@@ -5,7 +5,10 @@ from sg4v_jax.evals.tempcompass.protocols import PROTOCOLS
 from sg4v_jax.evals.tempcompass.questions import TASKS, load
 from sg4v_jax.evals.tempcompass.scoring import rate, summarise
 
+JUDGES = ("gpt-3.5-turbo-1106",)  # models whose scores were published
+
 __all__ = [
+    "JUDGES",
     "PROTOCOLS",
     "TASKS",
     "load",

@@ -5,7 +5,10 @@ from sg4v_jax.evals.videobench.protocols import PROTOCOLS
 from sg4v_jax.evals.videobench.questions import TASKS, load
 from sg4v_jax.evals.videobench.scoring import rate, summarise
 
+JUDGES = ("gpt-3.5-turbo-0613",)  # models whose scores were published
+
 __all__ = [
+    "JUDGES",
     "PROTOCOLS",
     "TASKS",
     "load",

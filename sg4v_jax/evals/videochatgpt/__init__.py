@@ -5,7 +5,14 @@ from sg4v_jax.evals.videochatgpt.protocols import PROTOCOLS
 from sg4v_jax.evals.videochatgpt.questions import TASKS, load
 from sg4v_jax.evals.videochatgpt.scoring import rate, summarise
 
+JUDGES = (
+    "gpt-3.5-turbo",
+    "gpt-3.5-turbo-0125",
+    "gpt-3.5-turbo-0613",
+)  # models whose scores were published
+
 __all__ = [
+    "JUDGES",
     "PROTOCOLS",
     "TASKS",
     "load",
