@@ -161,11 +161,11 @@ class Answerer:
                 )
                 placed = self.engine.lay_out(request, max_new_tokens=self._new)
                 samples.append((question, placed))
-            except StorageError:
+            except (StorageError, MemoryError):
                 raise
-            except Sg4vError as e:
-                error = f"{type(e).__name__}: {e.message}"
-                failed.append(self._row(question, error=error))
+            except Exception as e:  # noqa: BLE001 - whatever a video does, it spoils no other
+                said = e.message if isinstance(e, Sg4vError) else str(e)
+                failed.append(self._row(question, error=f"{type(e).__name__}: {said}"))
             if last[view] == question.id:
                 self._pictures.done(view)
         return failed, sorted(samples, key=lambda pair: len(pair[1].sequence.tokens))

@@ -33,6 +33,9 @@ from sg4v_jax.infer.engine import Engine
 from sg4v_jax.jobs import begin, merge, open_store, reopen, work
 
 _PACE = Pace()
+# Hosts that may die over a group before it is left alone: what they had answered is kept, so a
+# slow group gets done however often hosts are taken away.
+_DEATHS = 50
 # Of run.json: may differ from run to run, or from host to host.
 _FREE = ("data", "tasks", "limit", "versions", "counts")
 
@@ -122,7 +125,7 @@ def predict(
                 yield {"id": item["id"], "rows": rows, "error": error}
 
         try:
-            work(store, do, attempts=1, lease=plan.lease)
+            work(store, do, attempts=1, lease=plan.lease, deaths=_DEATHS)
         finally:
             answerer.close()
     rows = _merged(merge(store), groups, protocol=protocol)

@@ -130,10 +130,15 @@ def test_a_video_that_cannot_be_read_spoils_its_questions_alone(data, tmp_path):
 
 def test_a_question_that_cannot_be_asked_is_an_error_of_its_own(data, tmp_path):
     name = data / "json" / "state_change.json"
-    name.write_text(name.read_text().replace("number 4?", "x <|eot_id|>"))
+    text = name.read_text().replace("number 4?", "x <|eot_id|>")
+    name.write_text(
+        text.replace('"v0.mp4", "question": "number 5?"', '"strange.mp4", "question": "5"')
+    )
     run(data, tmp_path / "run", asking.Engine())
-    [failed] = [r for r in rows_of(tmp_path / "run") if r["error"]]
-    assert failed["id"] == "state_change/4" and "control token" in failed["error"]
+    failed = {r["id"]: r["error"] for r in rows_of(tmp_path / "run") if r["error"]}
+    assert set(failed) == {"state_change/4", "state_change/5"}
+    assert "control token" in failed["state_change/4"]
+    assert failed["state_change/5"] == "ZeroDivisionError: a fault of a decoder"
 
 
 class Stop(Exception):
