@@ -1,9 +1,16 @@
 """sg4v plan --config=FILE --topology=v5e:16x16 [--mesh=fsdp=128,tensor=2] [--json=FILE]
+sg4v plan --config=FILE --topology=v6e-8 --generate [--weights=int8]
+sg4v plan --config=FILE --topology=v5e-64 --search
+sg4v plan --all --out=DIR [--table=launch/README.md]
+sg4v plan --hlo=FILE --topology=v6e-64
 
 Compiles the step that `sg4v train` would run for a TPU slice, without one, and says whether it fits
 its memory, what its chips send each other, and about how long it takes: estimates of the compiler
-and arithmetic, not measurements. Needs the extra [tpu] (the compiler, libtpu). Exit code 0: fits;
-3: does not; 2: a config, mesh or flag that is refused.
+and arithmetic, not measurements. --generate plans prefill and decode; --search ranks meshes,
+recomputation and micro-batches and compiles the best three; --all makes the table of the 8B recipes
+(hours; it goes on where it was stopped); --hlo reads a program that was compiled elsewhere. Needs the
+extra [tpu] (the compiler, libtpu). Exit code 0: fits; 3: does not; 2: a config, mesh or flag that
+is refused.
 """
 
 from absl import flags
@@ -32,6 +39,12 @@ _PROMPT = flags.DEFINE_integer("prompt", 4080, "--generate: positions of a promp
 _TILES = flags.DEFINE_integer("tiles", 5, "--generate: tiles of a prompt", lower_bound=0)
 _WEIGHTS = flags.DEFINE_string("weights", "bfloat16", "--generate: bfloat16 or int8")
 _FLAGS = flags.DEFINE_string("flags", "", "compiler flags beside the generation's: name=value,...")
+_SEARCH = flags.DEFINE_boolean("search", False, "rank ways to run it, compile the best three")
+_ALL = flags.DEFINE_boolean("all", False, "the table of the 8B recipes; needs --out")
+_OUT = flags.DEFINE_string("out", None, "--all: folder that keeps each cell")
+_TABLE = flags.DEFINE_string("table", None, "--all: Markdown file whose marked block is replaced")
+_CELLS = flags.DEFINE_list("cells", [], "--all: only these, as v5p-64-full")
+_HLO = flags.DEFINE_string("hlo", None, "optimized HLO text (or what plan/maxtext.py wrote)")
 _SLOWEST = flags.DEFINE_boolean("slowest", False, "also the slowest instructions")
 _DUMP = flags.DEFINE_string("dump_hlo", None, "folder for the compiled program's text")
 _JSON = flags.DEFINE_string("json", None, "file to write the whole plan to")
@@ -39,25 +52,33 @@ _JSON = flags.DEFINE_string("json", None, "file to write the whole plan to")
 
 def main(argv: list[str]) -> int:
     topology.prepare()
-    if _CONFIG.value is None or not _TOPOLOGY.value:
+    if _ALL.value:
+        return _table()
+    if not _TOPOLOGY.value or (_CONFIG.value is None and not _HLO.value):
         raise ConfigError("plan needs --config and --topology", mend="see `sg4v plan --help`")
     from sg4v_jax import files
     from sg4v_jax.plan import show
 
     console = Console()
-    with Console(stderr=True).status(f"compiling for {_TOPOLOGY.value}"):
-        plans = _generation() if _GENERATE.value else [_training()]
+    if _HLO.value:
+        plans = [_reading()]
+    elif _GENERATE.value:
+        plans = _generation()
+    else:
+        plans = _search() if _SEARCH.value else [_training()]
     if _JSON.value:
-        files.write_json(_JSON.value, plans if _GENERATE.value else plans[0])
+        files.write_json(_JSON.value, plans if len(plans) > 1 else plans[0])
     for plan in plans:
         show.print_plan(plan, console=console, slowest=_SLOWEST.value)
+    if _SEARCH.value:
+        return 0 if plans[0]["fits"] else DOES_NOT_FIT
     return 0 if all(plan["fits"] for plan in plans) else DOES_NOT_FIT
 
 
-def _training() -> dict:
-    from sg4v_jax.plan import case, training
+def _case():
+    from sg4v_jax.plan import case
 
-    one = case.of_config(
+    return case.of_config(
         _CONFIG.value,
         topology.parse(_TOPOLOGY.value, slices=_SLICES.value),
         mesh=case.parse_mesh(_MESH.value) if _MESH.value else None,
@@ -66,22 +87,73 @@ def _training() -> dict:
         remat=_REMAT.value,
         flags=case.parse_flags(_FLAGS.value),
     )
-    return training.plan(one, dump=_DUMP.value)
+
+
+def _compiling():
+    return Console(stderr=True).status(f"compiling for {_TOPOLOGY.value or 'every slice'}")
+
+
+def _training() -> dict:
+    from sg4v_jax.plan import training
+
+    with _compiling():
+        return training.plan(_case(), dump=_DUMP.value)
+
+
+def _search() -> list[dict]:
+    from sg4v_jax.plan import search, training
+
+    told = Console(stderr=True)
+    return search.search(
+        _case(),
+        plan=lambda one: training.plan(one, dump=_DUMP.value),
+        said=lambda line: told.print(line, markup=False, highlight=False),
+    )
+
+
+def _table() -> int:
+    from sg4v_jax.plan import table, training
+
+    if not _OUT.value:
+        raise ConfigError(
+            "plan --all needs --out", mend="name a folder that keeps what is compiled"
+        )
+    console, wanted = Console(stderr=True), table.cells()
+    unknown = sorted(set(_CELLS.value) - {c.name for c in wanted})
+    if unknown:
+        known = ", ".join(c.name for c in wanted)
+        raise ConfigError(f"--cells: no cell {unknown[0]}", mend=f"use some of {known}")
+    asked = [c for c in wanted if not _CELLS.value or c.name in _CELLS.value]
+    said = lambda line: console.print(line, markup=False, highlight=False)
+    table.make(asked, out=_OUT.value, plan=training.plan, said=said)
+    text = table.markdown(wanted, table.kept(wanted, out=_OUT.value))
+    if _TABLE.value:
+        table.write(_TABLE.value, text)
+    print(text)
+    return 0
+
+
+def _reading() -> dict:
+    from sg4v_jax.plan import reading
+
+    return reading.plan(_HLO.value, topology.parse(_TOPOLOGY.value, slices=_SLICES.value))
 
 
 def _generation() -> list[dict]:
     from sg4v_jax.plan import case, generation
 
-    return generation.plan(
-        generation.Serving(
-            config=_CONFIG.value,
-            slice=topology.parse(_TOPOLOGY.value, slices=_SLICES.value),
-            mesh=case.parse_mesh(_MESH.value) if _MESH.value else {"tensor": -1},
-            rows=_ROWS.value or 8,
-            prompt=_PROMPT.value,
-            tiles=_TILES.value,
-            weights=_WEIGHTS.value,
-            flags=case.parse_flags(_FLAGS.value),
-        ),
-        dump=_DUMP.value,
+    with _compiling():
+        return generation.plan(_serving(generation, case), dump=_DUMP.value)
+
+
+def _serving(generation, case):
+    return generation.Serving(
+        config=_CONFIG.value,
+        slice=topology.parse(_TOPOLOGY.value, slices=_SLICES.value),
+        mesh=case.parse_mesh(_MESH.value) if _MESH.value else {"tensor": -1},
+        rows=_ROWS.value or 8,
+        prompt=_PROMPT.value,
+        tiles=_TILES.value,
+        weights=_WEIGHTS.value,
+        flags=case.parse_flags(_FLAGS.value),
     )

@@ -78,7 +78,8 @@ def _memory(plan: dict[str, Any]) -> Table:
     for name, value in memory["parts"].items():
         row(_PARTS[name], value)
     if "temporaries" in memory:
-        row("padding of those in memory", memory["arguments"] - sum(memory["parts"].values()))
+        known = sum(memory["parts"].values())
+        row("padding of those" if known else "arguments", memory["arguments"] - known)
         row("temporaries (compiler's plan)", memory["temporaries"])
         row("outputs beside donated arguments", memory["outputs"])
         row("program", memory["code"])
@@ -171,7 +172,9 @@ def closing(plan: dict[str, Any]) -> list[str]:
         )
         lines.append(f"bound by {plan['bound']}")
     speed = plan["speed"]
-    words = [f"{span(speed['tokens_per_s_chip'], ',.0f')} tokens a second and chip"]
+    words = []
+    if "tokens_per_s_chip" in speed:
+        words.append(f"{span(speed['tokens_per_s_chip'], ',.0f')} tokens a second and chip")
     if "floor" in plan:
         floor = plan["floor"]
         words.append(f"{span(speed['tokens_per_s'], ',.0f')} tokens a second in all")
@@ -181,7 +184,7 @@ def closing(plan: dict[str, Any]) -> list[str]:
         )
     if "samples_per_s" in speed:
         words.append(f"{span(speed['samples_per_s'], '.1f')} samples a second")
-    lines.append("; ".join(words))
+    lines += ["; ".join(words)] if words else []
     if "recipe" in plan and plan["recipe"]["samples"]:
         r = plan["recipe"]
         lines.append(
