@@ -38,6 +38,7 @@ _GENERATE = flags.DEFINE_boolean("generate", False, "plan the engine's prefill a
 _PROMPT = flags.DEFINE_integer("prompt", 4080, "--generate: positions of a prompt", lower_bound=1)
 _TILES = flags.DEFINE_integer("tiles", 5, "--generate: tiles of a prompt", lower_bound=0)
 _WEIGHTS = flags.DEFINE_string("weights", "bfloat16", "--generate: bfloat16 or int8")
+_KV_DTYPE = flags.DEFINE_string("kv_dtype", "bfloat16", "--generate: of the cache, or int8")
 _FLAGS = flags.DEFINE_string("flags", "", "compiler flags beside the generation's: name=value,...")
 _SEARCH = flags.DEFINE_boolean("search", False, "rank ways to run it, compile the best three")
 _ALL = flags.DEFINE_boolean("all", False, "the table of the 8B recipes; needs --out")
@@ -155,5 +156,6 @@ def _serving(generation, case):
         prompt=_PROMPT.value,
         tiles=_TILES.value,
         weights=_WEIGHTS.value,
+        kv_dtype=_KV_DTYPE.value,
         flags=case.parse_flags(_FLAGS.value),
     )

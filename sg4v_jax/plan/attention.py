@@ -44,8 +44,9 @@ class Kernel:
 
     @property
     def bytes(self) -> float:
-        """Bytes that all calls read."""
-        return self.times * hlo.size_of(self.shapes)
+        """Bytes that all calls read: of a cache of all layers [L,B,K,C,H], one layer each."""
+        one = [(dtype, dims[1:] if len(dims) == 5 else dims) for dtype, dims in self.shapes]
+        return self.times * hlo.size_of(one)
 
 
 def find(module: hlo.Module) -> list[Kernel]:

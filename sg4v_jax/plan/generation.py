@@ -42,7 +42,7 @@ class Serving:
     Attributes:
       rows: prompts at once; `prompt`: their positions, with `tiles` tiles each.
       new_tokens: said at most; the cache holds `prompt + new_tokens`.
-      weights: `bfloat16` or `int8`.
+      weights, kv_dtype: of the weights and of the cache, `bfloat16` or `int8`.
     """
 
     config: ml_collections.ConfigDict
@@ -53,6 +53,7 @@ class Serving:
     tiles: int
     new_tokens: int = 16
     weights: str = DTYPE
+    kv_dtype: str = DTYPE
     flags: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -62,6 +63,9 @@ def plan(serving: Serving, *, dump: str | os.PathLike | None = None) -> list[dic
     Raises:
       ConfigError: a mesh that does not fit the slice, or a flag that is refused.
     """
+    for name, dtype in (("weights", serving.weights), ("kv_dtype", serving.kv_dtype)):
+        if dtype not in (DTYPE, "int8"):
+            raise ConfigError(f"--{name}={dtype}", mend=f"use {DTYPE} or int8")
     mesh = sharding.make_mesh(dict(serving.mesh), devices=topology.devices(serving.slice))
     sharding.check_batch(serving.rows, mesh=mesh)
     settings, remark = model_settings(serving.config)
@@ -86,13 +90,7 @@ def plan(serving: Serving, *, dump: str | os.PathLike | None = None) -> list[dic
 
 
 def _structure(config: VideoLMConfig, weights: str) -> Skeleton:
-    """The model as `Engine` builds it.
-
-    Raises:
-      ConfigError: unknown `weights`.
-    """
-    if weights not in (DTYPE, "int8"):
-        raise ConfigError(f"--weights={weights}", mend=f"use {DTYPE} or int8")
+    """The model as `Engine` builds it."""
     plain = lambda key: VideoLM(config, key=key)
     return skeleton((lambda key: int8.attach(plain(key))) if weights == "int8" else plain)
 
@@ -114,11 +112,12 @@ def _prefill(serving: Serving, model, config: VideoLMConfig, mesh: Mesh) -> jax.
     batch = Batch(*(_lying(s, rows) for s in shapes))
     jitted = jax.jit(
         generate.prefill,
-        static_argnames=("slots", "dtype"),
+        static_argnames=("slots", "dtype", "kv_dtype"),
         compiler_options=_flags(serving),
     )
     slots = serving.prompt + serving.new_tokens
-    return jitted.lower(model, batch, slots=slots, dtype=jnp.dtype(DTYPE))
+    kept = dict(dtype=jnp.dtype(DTYPE), kv_dtype=serving.kv_dtype)
+    return jitted.lower(model, batch, slots=slots, **kept)
 
 
 def _decode(serving: Serving, model, state) -> jax.stages.Lowered:
@@ -160,7 +159,7 @@ def _report(serving: Serving, mesh: Mesh, config, weights, remark, *, what: str)
         "mesh": dict(mesh.shape),
         "shape": (
             f"{serving.rows} prompts of {serving.prompt} positions, {serving.tiles} tiles each; "
-            f"{serving.weights} weights, {DTYPE} cache of {serving.prompt + serving.new_tokens}"
+            f"{serving.weights} weights, {serving.kv_dtype} cache of {serving.prompt + serving.new_tokens}"
         ),
         "rows": serving.rows,
         "weights": serving.weights,

@@ -168,10 +168,11 @@ def test_attention_kernels_by_arithmetic():
 
 
 def test_a_kernel_without_known_products_is_bound_by_memory():
-    kernel = attention.Kernel("decode", 3, [("bf16", (8, 1, 128)), ("bf16", (8, 4096, 128))])
+    cache = ("bf16", (32, 8, 1, 4096, 128))  # of all layers: a call reads one
+    kernel = attention.Kernel("decode_attention", 3, [("bf16", (8, 1, 4, 128)), cache])
     assert kernel.flops(causal_from=0) == 0
     took = attention.seconds([kernel], chip=CHIPS["v5e"])
-    assert took == pytest.approx(3 * 2 * (8 * 128 + 8 * 4096 * 128) / 819e9)
+    assert took == pytest.approx(3 * 2 * (8 * 4 * 128 + 8 * 4096 * 128) / 819e9)
 
 
 def test_collectives_by_kind_hidden_or_not():
