@@ -53,7 +53,7 @@ def find(module: hlo.Module) -> list[Collective]:
     the computations that hide it, its end), all with one channel: it is counted once. A reduction
     of a sharded gradient is printed as a custom fusion `all-reduce-scatter`: an all-reduce and the
     slice of it that the fusion gives out. Only the slice is written, so it counts as a
-    reduce-scatter.
+    reduce-scatter. What a SparseCore does stands in a computation that a `call-start` names.
     """
     found, seen = [], set()
     places = {i.name: (name, at) for name, at, i in _numbered(module)}
@@ -67,9 +67,10 @@ def find(module: hlo.Module) -> list[Collective]:
             if key in seen:
                 continue
             seen.add(key)
-        overlapped = fused or any(f.opcode == "async-start" for f in inside)
-        if start:
-            overlapped = _works_meanwhile(module, i, *places[i.name])
+        begins = i if start else next((f for f in inside if f.opcode in hlo.ASYNC), None)
+        overlapped = fused
+        if begins is not None:
+            overlapped = _works_meanwhile(module, begins, *places[begins.name])
         size = _size(i, kind, start=start)
         if kind == "all-reduce" and any("calls=%all-reduce-scatter" in f.text for f in inside):
             kind = "reduce-scatter"

@@ -20,6 +20,8 @@ BYTES = {
     "f8e4m3fn": 1, "f8e5m2": 1, "f8e4m3b11fnuz": 1, "token": 0, "opaque": 0,
 }  # fmt: skip
 
+ASYNC = ("async-start", "call-start")  # what runs beside its caller, on a SparseCore for example
+
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*-> .*\{\s*$")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*)$", re.DOTALL)
 _OPCODE = re.compile(r"(?:^|[\s)}\]])([a-z][\w\-]*)\(")
@@ -119,7 +121,7 @@ class Module:
                 branches = [b for key in called for b in called[key]]
                 costliest = max(branches, key=self.cycles_of)
                 yield from self._walk(costliest, times, inside)
-            elif i.opcode in ("fusion", "call", "async-start"):
+            elif i.opcode in ("fusion", "call", *ASYNC):
                 for part in called.get("calls", []) + called.get("to_apply", []):
                     yield from self._walk(part, times, (*inside, i))
 

@@ -53,14 +53,15 @@ def test_a_step_of_full_width_fits_within_its_budget(tmp_path):
     assert 0 < plan["time"]["attention"] < plan["time"]["compute"]
     kinds = {c["kind"]: c for c in plan["time"]["collectives"]}
     gathers = kinds["all-gather"]
-    assert gathers["overlapped"] > 0.8 * gathers["sent"]
+    assert gathers["overlapped"] > 0.7 * gathers["sent"]
     for words in ("compiled for, not run on, TPU", "fits:", "libtpu", "TFLOP"):
         assert words in done.stdout
     assert "optimal" not in done.stdout
 
 
 def test_a_step_that_cannot_fit_exits_3_with_both_numbers():
-    done = run(*CASE, "--synthetic=512x1", "--rows=4096", "--remat=none")
+    world = ("--config=configs/quickstart.py", "--topology=v5e:2x2", "--synthetic=512x1")
+    done = run(*world, "--rows=1048576", "--remat=none")
     assert done.returncode == 3, done.stdout + done.stderr
     assert "does not fit: the compiler needs" in done.stdout
     assert "and has 15.75 GiB" in done.stdout

@@ -237,3 +237,37 @@ def test_an_estimate_adds_computation_kernels_and_what_shows_of_communication():
     half = guess.divided(2)
     assert half.seconds == pytest.approx(guess.seconds / 2)
     assert half.traffic[0].count == guess.traffic[0].count / 2
+
+
+# On v5p and v6e a SparseCore gathers and reduces beside the tensor core: with work before its end,
+# and without.
+SPARSE_CORE = """\
+HloModule jit_step
+
+%gather (p: bf16[16,256]) -> bf16[64,256] {
+  ROOT %all-gather.1 = bf16[64,256]{1,0} all-gather(%p), channel_id=1, replica_groups={{0,1,2,3}}, dimensions={0}
+}, execution_thread="sparsecore"
+
+%called_computation (p: bf16[16,256]) -> bf16[64,256] {
+  ROOT %fusion.1 = bf16[64,256]{1,0} fusion(%p), kind=kCustom, calls=%gather
+}, execution_thread="sparsecore"
+
+%called_computation.1 (p: bf16[64,256]) -> bf16[16,256] {
+  ROOT %reduce-scatter.1 = bf16[16,256]{1,0} reduce-scatter(%p), channel_id=2, replica_groups={{0,1,2,3}}, dimensions={0}, to_apply=%add
+}, execution_thread="sparsecore"
+
+ENTRY %main (p: bf16[16,256]) -> bf16[16,256] {
+  %all-gather.2.call-start = ((bf16[16,256]{1,0}, token[]), bf16[64,256]{1,0}) call-start(%p, %t), async_execution_thread="sparsecore", to_apply=%called_computation
+  %work.1 = bf16[64,256]{1,0} copy(%q), backend_config={"estimated_cycles":"100"}
+  %all-gather.2.call-done = bf16[64,256]{1,0} call-done(%all-gather.2.call-start)
+  %reduce-scatter.2.call-start = ((bf16[64,256]{1,0}), bf16[16,256]{1,0}) call-start(%work.1), async_execution_thread="sparsecore", to_apply=%called_computation.1
+  ROOT %reduce-scatter.2.call-done = bf16[16,256]{1,0} call-done(%reduce-scatter.2.call-start)
+}
+"""
+
+
+def test_what_a_sparse_core_sends_is_hidden_where_work_stands_beside_it():
+    found = {c.kind: c for c in collectives.find(hlo.parse(SPARSE_CORE))}
+    assert found["all-gather"].overlapped
+    assert not found["reduce-scatter"].overlapped
+    assert found["reduce-scatter"].size == found["all-gather"].size == 64 * 256 * 2
