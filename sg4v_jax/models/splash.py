@@ -9,6 +9,8 @@ the causal mask knows where the device's queries start.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu import splash_attention as kernels
@@ -41,13 +43,21 @@ def splash(
     q = q * q.shape[-1] ** -0.5
     length = q.shape[2]
     parts = 1 if mesh.empty or rows != "batch" else mesh.shape["context"]
-    if parts > 1 and length % parts:
-        parts = 1  # `spec_for` leaves such rows whole, and so must the mask
-    segments, size = _segments(segments, q, causal=causal, parts=parts)
+    block, size = blocks_of(length, parts=parts)
+    segments = _segments(segments, q, causal=causal, size=size)
     q, k, v = (_pad(x, size, axis=2) for x in (q, k, v))
-    split = None if mesh.empty or mesh.size == 1 else mesh
-    out = _sharded(q, k, v, segments, causal=causal, rows=rows, mesh=split, parts=parts)
+    kernel = functools.partial(_kernel, size=size, block=block, causal=causal, parts=parts)
+    if mesh.empty or mesh.size == 1:
+        out = _batched(kernel(q.shape[1]), q, k, v, segments)
+    else:
+        out = _sharded(kernel, q, k, v, segments, rows=rows, mesh=mesh, parts=parts)
     return out[:, :, :length]
+
+
+def blocks_of(length: int, *, parts: int) -> tuple[int, int]:
+    """The block for rows of `length` in `parts` parts, and the padded length: whole blocks each."""
+    block = block_size(-(-length // parts), largest=BLOCKS.get(generation(), SMALLEST_KNOWN))
+    return block, -(-length // (block * parts)) * block * parts
 
 
 def block_size(length: int, *, largest: int) -> int:
@@ -67,19 +77,15 @@ def block_size(length: int, *, largest: int) -> int:
     return next(b for b in sizes if -(-length // b) * b - length <= length // 8 or b == LANES)
 
 
-def _segments(segments, q, *, causal: bool, parts: int):
-    """Segments padded to a length of whole blocks in each part, and that length."""
+def _segments(segments, q, *, causal: bool, size: int):
+    """Segments padded to `size`; None where no real query sees what lies after it anyway."""
     b, _, length, _ = q.shape
-    largest = BLOCKS.get(generation(), SMALLEST_KNOWN)
-    block = block_size(length // parts, largest=largest)
-    size = -(-length // (block * parts)) * block * parts
-    if segments is None and (causal or size == length):
-        return None, size  # no real query sees what lies after it
     if segments is None:
-        ones = jnp.ones((b, length), jnp.int32)
-        segments = (ones, ones)
+        if causal or size == length:
+            return None
+        segments = (jnp.ones((b, length), jnp.int32),) * 2
     # Padding is a segment of its own, so that no row of the softmax is empty.
-    return tuple(_pad(s, size, axis=1, value=-1) for s in segments), size
+    return tuple(_pad(s, size, axis=1, value=-1) for s in segments)
 
 
 def _pad(x: jax.Array, size: int, *, axis: int, value: int = 0) -> jax.Array:
@@ -89,19 +95,15 @@ def _pad(x: jax.Array, size: int, *, axis: int, value: int = 0) -> jax.Array:
     return jnp.pad(x, width, constant_values=value)
 
 
-def _sharded(q, k, v, segments, *, causal, rows, mesh, parts):
-    """The kernel on every device's part; on one device without a mesh."""
-    interpret = generation() is None
-    size, axis = q.shape[2], "context"
-    if mesh is None:
-        kernel = _kernel(q.shape[1], size, causal=causal, parts=1, interpret=interpret)
-        return _batched(kernel, q, k, v, segments)
+def _sharded(kernel, q, k, v, segments, *, rows, mesh, parts):
+    """The kernel on every device's rows, heads and queries."""
+    axis = "context"
     names = ("batch", "heads", "position", None) if rows == "batch" else (rows, None, None, None)
     spec = spec_for(names, shape=q.shape, mesh=mesh)
     kv_spec = PartitionSpec(spec[0], spec[1], spec[2], None)
     row_spec = PartitionSpec(spec[0], spec[2])
     heads = q.shape[1] // (mesh.shape[spec[1]] if spec[1] else 1)
-    kernel = _kernel(heads, size, causal=causal, parts=parts, interpret=interpret)
+    kernel = kernel(heads)
     kernel_spec = kernel.manual_sharding_spec(
         NamedSharding(mesh, PartitionSpec(None, axis if parts > 1 else None))
     )
@@ -129,29 +131,27 @@ def _batched(kernel, q, k, v, segments):
     return jax.vmap(kernel)(q, k, v, ids)
 
 
-def _kernel(heads: int, size: int, *, causal: bool, parts: int, interpret: bool):
+def _kernel(heads: int, *, size: int, block: int, causal: bool, parts: int):
     """The kernel for `heads` heads and rows of `size`, its queries in `parts` parts."""
     mask = (
         kernels.CausalMask((size, size), shard_count=parts)
         if causal
         else kernels.FullMask((size, size))
     )
-    block = block_size(size // parts, largest=BLOCKS.get(generation(), SMALLEST_KNOWN))
-    sizes = kernels.BlockSizes(
-        block_q=block,
-        block_kv=block,
-        block_kv_compute=block,
-        block_q_dkv=block,
-        block_kv_dkv=block,
-        block_kv_dkv_compute=block,
-        block_q_dq=block,
-        block_kv_dq=block,
-    )
     return kernels.make_splash_mha(
         kernels.MultiHeadMask([mask] * heads),
-        block_sizes=sizes,
+        block_sizes=kernels.BlockSizes(
+            block_q=block,
+            block_kv=block,
+            block_kv_compute=block,
+            block_q_dkv=block,
+            block_kv_dkv=block,
+            block_kv_dkv_compute=block,
+            block_q_dq=block,
+            block_kv_dq=block,
+        ),
         head_shards=1,
         q_seq_shards=parts,
-        interpret=interpret,
+        interpret=generation() is None,
         residual_checkpoint_name="mixed",
     )

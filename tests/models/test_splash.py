@@ -87,6 +87,20 @@ def test_every_mesh_gives_the_same(shape):
     compare(*inputs(batch=4, length=512, kv_heads=2), mesh=sharding.make_mesh(shape))
 
 
+def test_rows_that_a_mesh_does_not_divide():
+    # 201 positions over two devices: padded to a block on each, and the mask knows.
+    q, k, v, segments = inputs(batch=2, length=201, kv_heads=2)
+    compare(q, k, v, segments, mesh=sharding.make_mesh(dict(data=2, tensor=2, context=2)))
+
+
+def test_padded_rows_are_whole_blocks_on_every_device():
+    for length in range(1, 7000, 61):
+        for parts in (1, 2, 4):
+            block, size = module.blocks_of(length, parts=parts)
+            assert size >= length and size % (block * parts) == 0, (length, parts)
+            assert size - length < max(128 * parts, length // 4), (length, parts)
+
+
 def test_blocks_divide_what_they_are_for():
     sizes = [module.block_size(n, largest=512) for n in (1, 128, 577, 640, 2048, 2176, 6144)]
     assert sizes == [128, 128, 640, 640, 512, 256, 512]

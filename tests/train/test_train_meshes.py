@@ -171,3 +171,16 @@ def test_tiles_stay_where_they_were_loaded(trainer, accumulate):
     side = trainer.config.tower.image_size
     assert not [line for line in found if re.search(rf"{side},{side},3\]", line)]
     assert not [line for line in found if " u8[" in line]
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_frozen_matrices_have_no_gradient(trainer, adapted):
+    """In the step as it is written: a product of a frozen matrix's shape would be its gradient."""
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    step, current = trainer.prepare(mesh, adapted=adapted, accumulate=1)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), current)
+    text = str(step.trace(shapes, next(trainer.batches(1)), jax.random.key(0)).jaxpr)
+    llm = trainer.config.llm
+    gate = f"f32[{llm.hidden_size},{llm.intermediate_size}] = dot_general"
+    head = f"f32[{llm.hidden_size},256] = dot_general"  # a chunk of the 320 in whole lanes
+    assert (gate in text, head in text) == ((False, False) if adapted else (True, True))
