@@ -89,9 +89,19 @@ def base() -> ml_collections.ConfigDict:
             best_mode="min",  # min | max
             nonfinite="stop",  # on a NaN or inf: stop | skip
             tensorboard=False,  # needs the extra [tensorboard]
+            host_timeout=60.0,  # seconds without a sign of life after which a process is lost
+            hang_timeout=900.0,  # seconds in which nothing moves anywhere
+            maintenance_url="auto",  # auto: the metadata server of a machine with TPU; "": none
+            compile_cache="",  # a folder, one for all hosts; as the environment says if empty
             workers=0,
             threads=2,
             mesh=dict(fsdp=-1),
+        )
+    )
+    c.profile = config_dict.ConfigDict(
+        dict(
+            steps="",  # FIRST:LAST, the steps traced to WORKDIR/profile; counted from 1
+            who="primary",  # primary | all: which processes
         )
     )
     return c

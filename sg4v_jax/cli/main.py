@@ -20,6 +20,7 @@ VERBS = {
     "train": ("train", "train a model by a config file"),
     "plan": ("plan", "see what a training step takes on a TPU slice, without one"),
     "sweep": ("sweep", "train all runs of a config's sweep(); one table of results"),
+    "goodput": ("goodput", "where the time of a training run went"),
     "chat": ("chat", "ask a model about a video"),
     "model save": ("model_save", "save a trained model alone, in one small file"),
     "data build": ("data_build", "captions to training data, an arm a file; swap a mix's captions"),

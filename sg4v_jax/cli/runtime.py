@@ -11,10 +11,19 @@ import jax
 from sg4v_jax.errors import ConfigError
 
 
-def start_jax() -> None:
-    """Quiet logs, and a persistent compilation cache unless the environment names one."""
+def start_jax(*, compile_cache: str = "") -> None:
+    """Quiet logs, and a persistent compilation cache.
+
+    Args:
+      compile_cache: its folder, `gs://` too. Empty: what JAX_COMPILATION_CACHE_DIR names, else one
+        below the user's cache folder. Of several processes jax lets only the first write there: a
+        folder that all hosts see spares all of them the compilation after a restart.
+    """
     logging.getLogger("absl").setLevel(logging.WARNING)
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    if compile_cache:
+        jax.config.update("jax_compilation_cache_dir", compile_cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    elif not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(home) / "sg4v_jax" / "jax"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

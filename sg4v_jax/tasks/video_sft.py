@@ -16,35 +16,48 @@ from sg4v_jax.batch import Batch
 from sg4v_jax.data import layout
 from sg4v_jax.data.pipeline import batches
 from sg4v_jax.data.rows import Rows
-from sg4v_jax.data.skips import SkipLog
 from sg4v_jax.errors import ConfigError
 from sg4v_jax.models.lora import split
 from sg4v_jax.models.params import Skeleton, flatten
 from sg4v_jax.tasks import benchmark_evals, held_out, run_setup, step_of
-from sg4v_jax.train import loop, overview, state, workdir
+from sg4v_jax.tasks.shared_skips import SharedSkips
+from sg4v_jax.train import goodput, loop, overview, state, workdir
 from sg4v_jax.train.checkpoint import Best, Checkpoints
 from sg4v_jax.train.evaluate import Evaluation
+from sg4v_jax.train.goodput import Clock, Ledger
+from sg4v_jax.train.hosts import Hosts, of_this_run
 from sg4v_jax.train.metrics import MetricsLog
+from sg4v_jax.train.profile import Profile
 from sg4v_jax.train.step import Loss
 from sg4v_jax.train.tensorboard import TensorBoard
 from sg4v_jax.weights.load import load_model
 from sg4v_jax.weights.store import ModelSettings, save_settings
 
 
-def train(config: ml_collections.ConfigDict, *, folder: str, console: Console) -> loop.Outcome:
+def train(
+    config: ml_collections.ConfigDict, *, folder: str, console: Console, clock: Clock | None = None
+) -> loop.Outcome:
     """Runs, or goes on with, the training described by `config` in `folder`.
+
+    Of several processes each calls this alike, and the primary writes what one alone writes.
+
+    Args:
+      clock: counts from the start of the process, where it is given.
 
     Raises:
       WorkdirError: `folder` belongs to another config.
+      ConfigError: the processes have different configs, data or folders.
       Sg4vError: anything a user can mend.
     """
+    clock, hosts = clock or Clock(), of_this_run()
     workdir.check(folder, config.to_dict())
+    profile = Profile(folder, window=config.profile.steps, who=config.profile.who, hosts=hosts)
     settings = run_setup.model_settings(config)
     shape, groups = step_of.parts(config, settings)
     mesh = sharding.make_mesh(dict(config.run.mesh))
     sharding.check_batch(config.data.batch_rows // config.data.accumulate, mesh=mesh)
     rows = run_setup.build_rows(config, settings, console=console, folder=folder)
-    skips = run_setup.skip_log(config, rows, folder=folder)
+    skips = run_setup.skip_log(config, rows, folder=folder) if hosts.primary else None
     test_rows = run_setup.held_out_rows(config, settings, console=console, folder=folder)
     if config.eval.every and test_rows is None:
         raise ConfigError(
@@ -52,14 +65,16 @@ def train(config: ml_collections.ConfigDict, *, folder: str, console: Console) -
             mend="set eval.annotations or eval.parts, or eval.every to 0",
         )
     with jax.set_mesh(mesh):
-        run = _Run(config, folder, settings, shape, groups, mesh, console)
-        return run.fit(rows, skips, test_rows)
+        run = _Run(config, folder, settings, shape, groups, mesh, console, hosts, clock, profile)
+        return run.fit(rows, SharedSkips(skips, hosts=hosts), test_rows)
 
 
 class _Run:
     """One training run: what its pieces need of each other."""
 
-    def __init__(self, config, folder, settings, shape, groups, mesh, console):
+    def __init__(
+        self, config, folder, settings, shape, groups, mesh, console, hosts, clock, profile
+    ):
         self.config: ml_collections.ConfigDict = config
         self.folder: str = folder
         self.settings: ModelSettings = settings
@@ -67,8 +82,11 @@ class _Run:
         self.groups: Mapping[str, str] = groups
         self.mesh: Mesh = mesh
         self.console: Console = console
+        self.hosts: Hosts = hosts
+        self.clock: Clock = clock
+        self.profile: Profile = profile
 
-    def fit(self, rows: Rows, skips: SkipLog, test_rows: Rows | None) -> loop.Outcome:
+    def fit(self, rows: Rows, skips: SharedSkips, test_rows: Rows | None) -> loop.Outcome:
         c = self.config
         steps = run_setup.total_steps(c, rows)
         program = step_of.build(
@@ -79,10 +97,11 @@ class _Run:
             mesh=self.mesh,
             steps=steps,
         )
-        workdir.claim(self.folder, c.to_dict())
-        save_settings(self.folder, self.settings)
+        workdir.claim(self.folder, c.to_dict(), hosts=self.hosts)
+        if self.hosts.primary:
+            save_settings(self.folder, self.settings)
         best = Best(metric=c.run.best, mode=c.run.best_mode) if c.run.best else None
-        checkpoints = Checkpoints(self.folder, keep=c.run.keep, best=best)
+        checkpoints = Checkpoints(self.folder, keep=c.run.keep, best=best, hosts=self.hosts)
         with contextlib.closing(checkpoints):
             return self.run(program, rows, skips, test_rows, steps, checkpoints)
 
@@ -90,7 +109,7 @@ class _Run:
         self,
         program: step_of.Program,
         rows: Rows,
-        skips: SkipLog,
+        skips: SharedSkips,
         test_rows: Rows | None,
         steps: int,
         checkpoints: Checkpoints,
@@ -101,15 +120,21 @@ class _Run:
         digest = rows.digest()
         workdir.check_data(self.folder, data, plan=digest)
         first, last = int(current.step), c.optim.stop_step or steps
+        same = "give all hosts the same annotation files, and one --workdir that they share"
+        self.hosts.agree("data and step", f"{digest} at step {first}", mend=same)
         self.introduce(current, rows, first=first, steps=steps)
 
+        def data_state(done: int) -> dict[str, Any]:
+            skips.collect()
+            return {"row": done * c.data.batch_rows, "plan": digest}
+
         key = jax.random.key(c.run.seed)
-        with self.log(first) as log:
+        with self.log(first) as log, self.accounts(first) as ledger:
             return loop.run(
                 current,
                 step=lambda s, b: program.step(s, b, key),
                 batches=lambda start: self.batches(rows, start=start, stop=last, skips=skips),
-                data_state=lambda done: {"row": done * c.data.batch_rows, "plan": digest},
+                data_state=data_state,
                 rates=lambda done: {n: float(rate(done)) for n, rate in program.schedules.items()},
                 checkpoints=checkpoints,
                 log=log,
@@ -122,21 +147,45 @@ class _Run:
                 console=self.console,
                 evaluations=self.evaluations(test_rows, program.loss),
                 records_of=lambda done: records_of(rows, done),
+                around=loop.Around(
+                    hosts=self.hosts,
+                    clock=self.clock,
+                    ledger=ledger,
+                    profile=self.profile,
+                    maintenance_url=c.run.maintenance_url,
+                ),
             )
+
+    @contextlib.contextmanager
+    def accounts(self, first: int) -> Iterator[Ledger]:
+        """`goodput.json`, which is written and said however the run ends."""
+        folder = self.folder if self.hosts.primary else None
+        ledger = Ledger(folder, clock=self.clock, first=first)
+        try:
+            yield ledger
+        except BaseException as e:
+            ledger.write(outcome=type(e).__name__)
+            raise
+        ledger.write(outcome="ended")
+        if self.hosts.primary:
+            found = goodput.summary(goodput.read(self.folder))
+            self.console.print(goodput.said(found), markup=False, highlight=False)
 
     @contextlib.contextmanager
     def log(self, first: int) -> Iterator[MetricsLog]:
         """`metrics.jsonl`, and TensorBoard where it is asked for, from step `first` on."""
-        board = TensorBoard(self.folder, step=first) if self.config.run.tensorboard else None
+        mine = self.hosts.primary
+        wanted = mine and self.config.run.tensorboard
+        board = TensorBoard(self.folder, step=first) if wanted else None
         path = files.path(self.folder) / "metrics.jsonl"
         try:
-            yield MetricsLog(path, step=first, also=[board.write] if board else [])
+            yield MetricsLog(path, step=first, also=[board.write] if board else [], writes=mine)
         finally:
             if board:
                 board.close()
 
     def batches(
-        self, rows: Rows, *, start: int, stop: int, skips: SkipLog | None, accumulate: int = 0
+        self, rows: Rows, *, start: int, stop: int, skips: SharedSkips | None, accumulate: int = 0
     ) -> Iterator[Batch]:
         """Global device batches `start` .. `stop - 1`, checked; `skips` is told what went wrong."""
         c, accumulate = self.config, accumulate or self.config.data.accumulate
@@ -182,7 +231,8 @@ class _Run:
     def introduce(self, current: state.TrainState, rows: Rows, *, first: int, steps: int) -> None:
         """Says what will be trained on what, and writes the parameter overview."""
         lines = overview.parameter_table(current, groups=self.groups)
-        overview.write(self.folder, lines)
+        if self.hosts.primary:
+            overview.write(self.folder, lines)
         if not first:
             overview.show(lines, console=self.console)
         self.console.print(

@@ -23,6 +23,7 @@ from orbax.checkpoint.experimental import v1 as ocp
 
 from sg4v_jax import files
 from sg4v_jax.errors import CheckpointError, StorageError
+from sg4v_jax.train.hosts import Hosts
 from sg4v_jax.train.state import TrainState
 from sg4v_jax.weights.checkpoint_files import (
     CHECKPOINTS,
@@ -52,9 +53,19 @@ class Checkpoints:
       workdir: its `checkpoints` folder is used.
       keep: how many of the latest steps stay.
       best: what to keep besides.
+      hosts: the processes of the run; each must make the same calls, in the same order, on a folder
+        that all of them see.
     """
 
-    def __init__(self, workdir: str | os.PathLike, *, keep: int = 2, best: Best | None = None):
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        *,
+        keep: int = 2,
+        best: Best | None = None,
+        hosts: Hosts | None = None,
+    ):
+        self._hosts = hosts or Hosts()
         self._workdir, self._best = files.path(workdir), best
         self._folder = self._workdir / CHECKPOINTS
         self._scores = self._read_scores()
@@ -96,7 +107,8 @@ class Checkpoints:
             return
         by_step = {**self._scores.by_step, step: float(metrics[self._best.metric])}
         self._scores = dataclasses.replace(self._scores, by_step=by_step)
-        write_scores(self._workdir, self._scores)
+        if self._hosts.primary:
+            write_scores(self._workdir, self._scores)
 
     def save(
         self, state: TrainState, *, data: Mapping[str, Any], log: Mapping[str, Any] | None = None
@@ -203,9 +215,11 @@ class Checkpoints:
     def _save_frozen(self, frozen: Mapping[str, jax.Array]) -> None:
         """As no step is there yet, nothing depends on what an earlier start may have left."""
         folder = self._workdir.resolve() / FROZEN
-        for old in self._workdir.resolve().glob(f"{FROZEN}*"):
-            if old.name == FROZEN or "orbax-checkpoint-tmp" in old.name:
-                old.rmtree()
+        if self._hosts.primary:
+            for old in self._workdir.resolve().glob(f"{FROZEN}*"):
+                if old.name == FROZEN or "orbax-checkpoint-tmp" in old.name:
+                    old.rmtree()
+        self._hosts.gather("old frozen part removed", "yes")
         if frozen:
             ocp.save_checkpointables(folder, {"params": dict(frozen)})
 

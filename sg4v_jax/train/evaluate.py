@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sg4v_jax.errors import ConfigError, Sg4vError
 from sg4v_jax.train.checkpoint import Checkpoints
+from sg4v_jax.train.hosts import Hosts
 from sg4v_jax.train.metrics import MetricsLog
 from sg4v_jax.train.state import TrainState
 
@@ -50,6 +51,7 @@ class Evaluations:
         log: MetricsLog,
         checkpoints: Checkpoints,
         console: Console,
+        hosts: Hosts | None = None,
     ):
         names = [e.name for e in evaluations]
         twice = [n for n in names if names.count(n) > 1]
@@ -68,6 +70,7 @@ class Evaluations:
             )
         self._all, self._last = tuple(evaluations), last
         self._log, self._checkpoints, self._console = log, checkpoints, console
+        self._together = hosts is not None and hosts.count > 1
 
     def due(self, step: int) -> list[Evaluation]:
         """Those that the log does not have yet at `step`."""
@@ -83,9 +86,12 @@ class Evaluations:
         """Runs what is due at `state.step`, and logs and scores it; the seconds that it took.
 
         An evaluation that cannot be done (a broken file, a lost disk) is said and logged, and
-        training goes on: its hours are worth more. The next one is tried again.
+        training goes on: its hours are worth more. The next one is tried again. Of several
+        processes one that fails would leave the others waiting in its collectives: there it
+        stops the run.
 
         Raises:
+          Sg4vError: of an evaluation of several processes.
           ConfigError: of an evaluation, or because none measures the metric that is to say which
             checkpoint is best: a mistake in how the run was set up stops it at once.
         """
@@ -105,6 +111,8 @@ class Evaluations:
         except ConfigError:
             raise
         except Sg4vError as e:
+            if self._together:
+                raise
             self._console.print(
                 f"evaluation {name} at step {step} failed: {e}", style="red", markup=False
             )

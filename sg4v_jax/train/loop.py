@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,11 +18,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sg4v_jax.batch import Batch
 from sg4v_jax.errors import StorageError
+from sg4v_jax.train import maintenance
 from sg4v_jax.train.checkpoint import Checkpoints
 from sg4v_jax.train.evaluate import Evaluation, Evaluations
+from sg4v_jax.train.goodput import COMPILE, EVALUATION, INPUT, SAVE, STEP, Clock, Ledger
+from sg4v_jax.train.hosts import Hosts
 from sg4v_jax.train.metrics import MetricsLog, Window
 from sg4v_jax.train.nonfinite import RecordsOf, Watch, check_state
+from sg4v_jax.train.profile import Profile, annotate
 from sg4v_jax.train.state import TrainState
+from sg4v_jax.train.stopping import Stop
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,21 @@ class LoopSettings:
     save_every: int
     nonfinite: str = "stop"
     max_skips: int = 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Around:
+    """What is around a loop: the other processes, the accounts of its time, a trace, notices.
+
+    Attributes:
+      maintenance_url: see `maintenance.watch`.
+    """
+
+    hosts: Hosts = dataclasses.field(default_factory=Hosts)
+    clock: Clock = dataclasses.field(default_factory=Clock)
+    ledger: Ledger | None = None
+    profile: Profile | None = None
+    maintenance_url: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +82,7 @@ def run(
     console: Console,
     evaluations: Sequence[Evaluation] = (),
     records_of: RecordsOf = lambda step: (),
+    around: Around | None = None,
 ) -> Outcome:
     """Trains from `state.step` to `settings.steps`.
 
@@ -74,15 +93,20 @@ def run(
       rates: step -> learning rates by group, for the log.
       evaluations: what to measure on the way; each at its steps and at the last one.
       records_of: step, counted from 1 as in the log -> names of the records in its batch.
+      around: the other processes, each of which runs this loop alike.
 
-    SIGTERM and Ctrl-C let the step in progress end, save, and return with `finished=False`; what
-    was to be evaluated at that step is evaluated when the run goes on.
+    SIGTERM, Ctrl-C and a notice of maintenance, in any of the processes, let the step in progress
+    end, save, and return with `finished=False`, all at the same step; what was to be evaluated
+    at that step is evaluated when the run goes on.
 
     Raises:
       DivergedError: the loss, a gradient or a parameter is not finite; nothing is saved from
         that step on.
       StorageError: a save or the log failed; names the step that is still usable.
     """
+    around = around or Around()
+    hosts, clock = around.hosts, around.clock
+    ledger = around.ledger or Ledger(None, clock=clock, first=int(state.step))
     first, last = int(state.step), settings.steps
     carried = checkpoints.log(first)
     watch = Watch(
@@ -92,46 +116,82 @@ def run(
         console=console,
         in_row=carried.get("skips", 0),
     )
-    due = Evaluations(evaluations, last=last, log=log, checkpoints=checkpoints, console=console)
-    with _StopSignals() as stop, _progress(console) as bar, _written(checkpoints):
-        due.run(state)
+    due = Evaluations(
+        evaluations, last=last, log=log, checkpoints=checkpoints, console=console, hosts=hosts
+    )
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(Stop(hosts))
+        bar = stack.enter_context(_progress(console))
+        stack.enter_context(_written(checkpoints, clock=clock))
+        stack.callback(_on_notice(stop, url=around.maintenance_url, console=console))
+        with clock.within(EVALUATION):
+            due.run(state)
         if first >= last:
             return Outcome(state, finished=True)
+        profile = stack.enter_context(_ended(around.profile))
         iterator, window = batches(first), Window(carried.get("window"))
         task = bar.add_task("train", total=last, completed=first, note="")
         for number in range(first, last):
+            done = clock.step = number + 1
+            profile.before(done)
+            clock.to(INPUT)
             waited = time.perf_counter()
             batch = next(iterator)
             waited = time.perf_counter() - waited
-            state, metrics = step(state, batch)
-            done = number + 1
+            clock.to(COMPILE if number == first else STEP)
+            with annotate(done):
+                state, metrics = step(state, batch)
+            clock.to(STEP)
+            profile.after(done, state)
             window.add(done, metrics, input_seconds=waited)
 
             if done % settings.log_every == 0 or done == last:
                 window.settle(watch.judge)
                 record = window.record(done, rates=rates(number))
                 log.write(record)
+                ledger.tick(done)
                 bar.update(task, note=_note(record))
                 window = Window()
             bar.update(task, completed=done)
 
             # Asked once: a signal that comes later is for the next step.
-            stopping, measured = stop.is_set(), due.due(done)
+            stopping, measured = stop.asked(done), due.due(done)
             scored = bool(measured) and checkpoints.best_metric is not None
             if done % settings.save_every == 0 or done == last or stopping or scored:
                 window.settle(watch.judge)
-                check_state(state)
-                carry = {"window": window.carry(), "skips": watch.in_row}
-                checkpoints.save(state, data=data_state(done), log=carry)
+                with clock.within(SAVE):
+                    check_state(state)
+                    carry = {"window": window.carry(), "skips": watch.in_row}
+                    checkpoints.save(state, data=data_state(done), log=carry)
+                ledger.saved(done)
             if stopping and (done < last or measured):
                 return Outcome(state, finished=False)
             if measured:
-                window.leave_out(due.run(state))
+                with clock.within(EVALUATION):
+                    window.leave_out(due.run(state))
     return Outcome(state, finished=True)
 
 
 @contextlib.contextmanager
-def _written(checkpoints: Checkpoints) -> Iterator[None]:
+def _ended(profile: Profile | None) -> Iterator[Profile]:
+    """Whatever ends the loop, what was traced is written."""
+    profile = profile or Profile("")
+    try:
+        yield profile
+    finally:
+        profile.end()
+
+
+def _on_notice(stop: Stop, *, url: str, console: Console) -> Callable[[], None]:
+    def asked(notice: str) -> None:
+        console.print(f"notice of maintenance ({notice}): saving", style="yellow", markup=False)
+        stop.request()
+
+    return maintenance.watch(url, on_notice=asked)
+
+
+@contextlib.contextmanager
+def _written(checkpoints: Checkpoints, *, clock: Clock) -> Iterator[None]:
     """Leaves only when what is being saved has been written, or is known not to be.
 
     Where the disk is full, the log fails too: then the save's error says more.
@@ -145,34 +205,13 @@ def _written(checkpoints: Checkpoints) -> Iterator[None]:
             if isinstance(e, StorageError):
                 raise failed from e
         raise
-    checkpoints.wait()
+    with clock.within(SAVE):
+        checkpoints.wait()
 
 
 def _note(record: dict[str, Any]) -> str:
     shown = (("loss", "loss"), ("accuracy", "acc"), ("skipped", "skipped"))
     return " ".join(f"{short} {record[name]:.4g}" for name, short in shown if name in record)
-
-
-class _StopSignals:
-    """Within it, SIGTERM and Ctrl-C ask the loop to save and stop; a second Ctrl-C interrupts."""
-
-    def __init__(self):
-        self._event, self._old = threading.Event(), {}
-
-    def __enter__(self) -> threading.Event:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._old[number] = signal.signal(number, self._ask)
-        return self._event
-
-    def _ask(self, number, frame):
-        if self._event.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self._event.set()
-
-    def __exit__(self, *_):
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
 
 
 def _progress(console: Console) -> Progress:

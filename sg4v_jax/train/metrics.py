@@ -15,7 +15,7 @@ from sg4v_jax.errors import StorageError
 
 
 class MetricsLog:
-    """Appends records to `metrics.jsonl`; one process writes.
+    """Appends records to `metrics.jsonl`; of several processes, one writes.
 
     Two kinds of record: what `Window.record` gives, and an evaluation's, which has its name in the
     field `eval` and its numbers in fields `eval/...`.
@@ -25,15 +25,22 @@ class MetricsLog:
       step: the step resumed from; records after it were not saved and are cut away, so that the
         log tells one run, however often it was interrupted.
       also: who else gets each record (TensorBoard).
+      writes: whether this process is the one; the others know the same evaluations.
     """
 
     def __init__(
-        self, path: str | os.PathLike, *, step: int, also: Sequence[Callable[[dict], None]] = ()
+        self,
+        path: str | os.PathLike,
+        *,
+        step: int,
+        also: Sequence[Callable[[dict], None]] = (),
+        writes: bool = True,
     ):
-        self._path, self._also = files.path(path), also
+        self._path, self._also, self._writes = files.path(path), also, writes
         rows = [r for r in read(path) if r["step"] <= step]
         self._evaluated = {(r["step"], r["eval"]) for r in rows if "eval" in r}
-        files.write_atomic(path, "".join(json.dumps(r) + "\n" for r in rows))
+        if writes:
+            files.write_atomic(path, "".join(json.dumps(r) + "\n" for r in rows))
 
     def write(self, record: dict) -> None:
         """Adds one record; it must have `step`.
@@ -42,7 +49,8 @@ class MetricsLog:
           StorageError: the disk is full or the folder cannot be written.
         """
         try:
-            files.append(self._path, json.dumps(record) + "\n")
+            if self._writes:
+                files.append(self._path, json.dumps(record) + "\n")
         except StorageError as e:
             where = str(self._path)
             raise StorageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any
 
 from sg4v_jax import files
 from sg4v_jax.errors import WorkdirError
+from sg4v_jax.train.hosts import Hosts
 
 CONFIG = "config.json"
 # How a run is carried out, not what it computes: may differ between resumptions.
@@ -24,6 +26,11 @@ FREE = (
     "run.mesh",
     "run.nonfinite",
     "run.tensorboard",
+    "run.host_timeout",
+    "run.hang_timeout",
+    "run.maintenance_url",
+    "run.compile_cache",
+    "profile",
 )
 
 
@@ -48,16 +55,31 @@ def check(folder: str | os.PathLike, config: Mapping[str, Any]) -> None:
         )
 
 
-def claim(folder: str | os.PathLike, config: Mapping[str, Any]) -> None:
+def claim(
+    folder: str | os.PathLike, config: Mapping[str, Any], *, hosts: Hosts | None = None
+) -> None:
     """Writes the config of a new run, once all else about it has been found to be in order.
 
+    Of several processes the primary writes, and all must have the same config and see the file.
+
     Raises:
-      WorkdirError: as `check`.
+      WorkdirError: as `check`; or a process does not see the folder of the primary.
+      ConfigError: another process has another config.
     """
     check(folder, config)
+    hosts = hosts or Hosts()
+    value = _as_json(config)
+    digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+    hosts.agree("config", digest, mend="start all processes with the same config and overrides")
     file = files.path(folder) / CONFIG
+    if hosts.primary and not file.exists():
+        files.write_json(file, value)
+    hosts.gather("claimed", "yes")
     if not file.exists():
-        files.write_json(file, _as_json(config))
+        raise WorkdirError(
+            f"process {hosts.index} does not see {file}, which process 0 wrote",
+            mend="use a --workdir that all hosts share, for example gs://BUCKET/RUN",
+        )
 
 
 def check_data(folder: str | os.PathLike, data: Mapping[str, Any], *, plan: str) -> None:
