@@ -8,12 +8,13 @@ from typing import Any
 
 import jax
 import ml_collections
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
-from sg4v_jax import files, sharding
+from sg4v_jax import chips, files, sharding
 from sg4v_jax.batch import Batch
 from sg4v_jax.data import layout
+from sg4v_jax.data.packing import Budget
 from sg4v_jax.data.pipeline import batches
 from sg4v_jax.data.rows import Rows
 from sg4v_jax.errors import ConfigError
@@ -21,9 +22,10 @@ from sg4v_jax.models.lora import split
 from sg4v_jax.models.params import Skeleton, flatten
 from sg4v_jax.tasks import benchmark_evals, held_out, run_setup, step_of
 from sg4v_jax.tasks.shared_skips import SharedSkips
-from sg4v_jax.train import goodput, loop, overview, state, workdir
+from sg4v_jax.train import flops, goodput, loop, overview, state, workdir
 from sg4v_jax.train.checkpoint import Best, Checkpoints
 from sg4v_jax.train.evaluate import Evaluation
+from sg4v_jax.train.flops import Speed
 from sg4v_jax.train.goodput import Clock, Ledger
 from sg4v_jax.train.hosts import Hosts, of_this_run
 from sg4v_jax.train.metrics import MetricsLog
@@ -128,11 +130,12 @@ class _Run:
             skips.collect()
             return {"row": done * c.data.batch_rows, "plan": digest}
 
-        key = jax.random.key(c.run.seed)
-        with self.log(first) as log, self.accounts(first) as ledger:
+        step, key = self.compiled(program), self.replicated(jax.random.key(c.run.seed))
+        speed = self.speed()
+        with self.log(first) as log, self.accounts(first, speed) as ledger:
             return loop.run(
                 current,
-                step=lambda s, b: program.step(s, b, key),
+                step=lambda s, b: step(s, b, key),
                 batches=lambda start: self.batches(rows, start=start, stop=last, skips=skips),
                 data_state=data_state,
                 rates=lambda done: {n: float(rate(done)) for n, rate in program.schedules.items()},
@@ -152,12 +155,35 @@ class _Run:
                     clock=self.clock,
                     ledger=ledger,
                     profile=self.profile,
+                    speed=speed,
                     maintenance_url=c.run.maintenance_url,
                 ),
             )
 
+    def compiled(self, program: step_of.Program) -> Callable[..., Any]:
+        """The step, compiled on all processes: none begins to wait for others that still compile.
+
+        (Between CPUs, gloo gives up such a wait after half a minute.)
+        """
+        with self.clock.within(goodput.COMPILE):
+            step = program.lower().compile()
+            self.hosts.gather("compiled", "yes")
+        return step
+
+    def replicated(self, value: jax.Array) -> jax.Array:
+        """`value`, which every process has, as one array on all devices."""
+        return jax.device_put(value, NamedSharding(self.mesh, PartitionSpec()))
+
+    def speed(self) -> Speed:
+        """What a step's seconds are worth on this machine."""
+        data, kind = self.config.data, self.mesh.devices.flat[0].device_kind
+        budget = Budget(data.positions, data.tiles, data.scored)
+        row = flops.step(self.settings.config, budget, skeleton=self.shape, groups=self.groups)
+        chip = chips.of_kind(kind)
+        return Speed(data.batch_rows * sum(row.values()), self.mesh.size, chip and chip.peak)
+
     @contextlib.contextmanager
-    def accounts(self, first: int) -> Iterator[Ledger]:
+    def accounts(self, first: int, speed: Speed) -> Iterator[Ledger]:
         """`goodput.json`, which is written and said however the run ends."""
         folder = self.folder if self.hosts.primary else None
         ledger = Ledger(folder, clock=self.clock, first=first)
@@ -169,7 +195,8 @@ class _Run:
         ledger.write(outcome="ended")
         if self.hosts.primary:
             found = goodput.summary(goodput.read(self.folder))
-            self.console.print(goodput.said(found), markup=False, highlight=False)
+            lines = goodput.said(found), flops.said(ledger.speed(speed))
+            self.console.print("\n".join(lines), markup=False, highlight=False)
 
     @contextlib.contextmanager
     def log(self, first: int) -> Iterator[MetricsLog]:

@@ -23,6 +23,7 @@ from rich.table import Table
 
 from sg4v_jax import files
 from sg4v_jax.errors import RecordError, StorageError
+from sg4v_jax.train.flops import Speed
 
 FILE = "goodput.json"
 INIT, COMPILE, INPUT, STEP, SAVE, EVALUATION = (
@@ -93,7 +94,7 @@ class Ledger:
         self._earlier = read(folder) if folder is not None else []
         began = now() - sum(clock.seconds().values())
         self._row: dict[str, Any] = {"began": began, "first": first, "last": first, "saved": {}}
-        self._row["outcome"] = "running"
+        self._row |= {"outcome": "running", "tokens": 0.0}
 
     def saved(self, step: int) -> None:
         """A checkpoint of `step` was begun: what comes after it may have to be done again."""
@@ -102,11 +103,17 @@ class Ledger:
         self._row["saved"] = dict(kept)
         self.write(outcome="running")
 
-    def tick(self, step: int) -> None:
-        """The loop is at `step`; writes now and then."""
-        self._row["last"] = step
+    def tick(self, step: int, *, tokens: float = 0.0) -> None:
+        """The loop is at `step`, `tokens` further; writes now and then."""
+        self._row |= {"last": step, "tokens": self._row["tokens"] + tokens}
         if self._now() - self._written > EVERY:
             self.write(outcome="running")
+
+    def speed(self, speed: Speed) -> dict[str, float]:
+        """What the seconds of this start's steps were worth, waiting for data included."""
+        steps = self._row["last"] - self._row["first"]
+        seconds = _trained(self._clock.seconds())
+        return speed.of(steps=steps, tokens=self._row["tokens"], seconds=seconds)
 
     def write(self, *, outcome: str) -> None:
         """Writes all starts. Where the disk is full, the save says so, not this."""

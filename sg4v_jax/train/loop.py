@@ -21,6 +21,7 @@ from sg4v_jax.errors import StorageError
 from sg4v_jax.train import maintenance
 from sg4v_jax.train.checkpoint import Checkpoints
 from sg4v_jax.train.evaluate import Evaluation, Evaluations
+from sg4v_jax.train.flops import Speed
 from sg4v_jax.train.goodput import COMPILE, EVALUATION, INPUT, SAVE, STEP, Clock, Ledger
 from sg4v_jax.train.hosts import Hosts
 from sg4v_jax.train.metrics import MetricsLog, Window
@@ -51,6 +52,7 @@ class Around:
     """What is around a loop: the other processes, the accounts of its time, a trace, notices.
 
     Attributes:
+      speed: what a step's seconds are worth; None leaves it out of the log.
       maintenance_url: see `maintenance.watch`.
     """
 
@@ -58,6 +60,7 @@ class Around:
     clock: Clock = dataclasses.field(default_factory=Clock)
     ledger: Ledger | None = None
     profile: Profile | None = None
+    speed: Speed | None = None
     maintenance_url: str = ""
 
 
@@ -147,9 +150,9 @@ def run(
 
             if done % settings.log_every == 0 or done == last:
                 window.settle(watch.judge)
-                record = window.record(done, rates=rates(number))
+                record = window.record(done, rates=rates(number), speed=around.speed)
                 log.write(record)
-                ledger.tick(done)
+                ledger.tick(done, tokens=record.get("tokens", 0.0))
                 bar.update(task, note=_note(record))
                 window = Window()
             bar.update(task, completed=done)

@@ -12,6 +12,7 @@ import jax
 
 from sg4v_jax import files
 from sg4v_jax.errors import StorageError
+from sg4v_jax.train.flops import Speed
 
 
 class MetricsLog:
@@ -121,10 +122,12 @@ class Window:
         """The sums as JSON values; `settle` first."""
         return {**self._sums, "seconds": self._seconds()}
 
-    def record(self, step: int, *, rates: Mapping[str, float]) -> dict[str, Any]:
+    def record(
+        self, step: int, *, rates: Mapping[str, float], speed: Speed | None = None
+    ) -> dict[str, Any]:
         """The log line at `step`; `settle` first.
 
-        Losses are weighted by their weights, hits by what was scored, gradient norms averaged;
+        `speed` adds what the seconds were worth. Losses are weighted by their weights, hits by what was scored, gradient norms averaged;
         all other metrics are summed. Without any step that counts there is no loss.
         """
         sums = {k: v for k, v in self._sums.items() if k not in ("nonfinite", "seconds")}
@@ -141,6 +144,9 @@ class Window:
             row["skipped"] = int(skipped)
         row["seconds"] = round(self._seconds(), 4)
         row["input_seconds"] = round(input_seconds, 4)
+        if speed is not None:
+            taken = dict(tokens=sums.get("tokens", 0.0), seconds=self._seconds())
+            row |= speed.of(steps=steps + skipped, **taken)
         return row | {f"rate/{name}": rate for name, rate in rates.items()}
 
     def _seconds(self) -> float:
