@@ -43,7 +43,7 @@ def forward(model: VideoLMConfig, budget: Budget, *, causal: bool = True) -> dic
     Args:
       causal: False counts all S^2 pairs of positions, as the attention written in XLA computes them.
 
-    >>> forward(PRESETS["sg4v-8b"](), Budget(2048, 1, 2048))["projector"] / 1e9
+    >>> round(forward(PRESETS["sg4v-8b"](), Budget(2048, 1, 2048))["projector"] / 1e9, 2)
     24.16
     """
     products, attention = _forward(model, budget, causal=causal)

@@ -155,7 +155,7 @@ class Heartbeat:
         while not self._over.wait(self.interval):
             try:
                 self._beat()
-                failed = self._hosts.notes("failed")
+                failed, verdicts = self._hosts.notes("failed"), self._hosts.notes("verdict")
                 beats = {int(k): v for k, v in self._hosts.notes("beat").items()}
             except (
                 RuntimeError
@@ -167,7 +167,9 @@ class Heartbeat:
                 host, note = min(failed.items())
                 code, message = json.loads(note)
                 self._end(code, f"process {host} stopped: {message}", mend="")
-            wrong = self._judge.look(beats, now=time.monotonic())
+            wrong = next(iter(verdicts.values()), "")
+            if not wrong and (wrong := self._judge.look(beats, now=time.monotonic())):
+                self._hosts.put(f"verdict/{self._hosts.index}", wrong)
             if wrong and not self._over.is_set():
                 self._end(self._codes.lost, wrong, mend=AGAIN)
 
@@ -181,6 +183,8 @@ class Heartbeat:
             sys.stderr.write(f"{say}\n")
             sys.stderr.flush()
             self._last_words()
+        if self._hosts.primary:
+            time.sleep(3 * self.interval)  # the store goes with it: the others read it first
         os._exit(code)  # the main thread may be in a wait that no exception ends
 
 

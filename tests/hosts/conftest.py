@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -23,7 +23,7 @@ class Pod:
     processes: list[subprocess.Popen]
     logs: list[pathlib.Path]
 
-    def wait(self, seconds: float = 240) -> list[int]:
+    def wait(self, seconds: float = 400) -> list[int]:
         """Exit codes; all are killed if they take too long."""
         end = time.monotonic() + seconds
         try:
@@ -59,16 +59,22 @@ class Pods:
     started: list[Pod] = dataclasses.field(default_factory=list)
 
     def start(
-        self, *words, processes: int = 4, devices: int = 2, program=("-m", "sg4v_jax"), logs
+        self,
+        *words,
+        logs: pathlib.Path,
+        processes: int = 4,
+        devices: int = 2,
+        program: tuple[str, ...] = ("-m", "sg4v_jax"),
+        only: tuple[int, ...] = (),
     ) -> Pod:
-        """`sg4v WORDS` in each of `processes`, on `devices` CPU devices each."""
+        """`sg4v WORDS` in each of `processes`, on `devices` CPU devices each; `only` some of them."""
         logs.mkdir(parents=True, exist_ok=True)
         env = self.tiny.environment()
         env["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={devices}"
         pod = Pod([], [])
         self.started.append(pod)
         port = free_port()
-        for k in range(processes):
+        for k in only or range(processes):
             place = ()
             if processes > 1:
                 place = (f"--coordinator=127.0.0.1:{port}", f"--processes={processes}")
@@ -87,6 +93,32 @@ class Pods:
                 )
         return pod
 
+    def worker(self, workdir: pathlib.Path, *words, processes: int = 4, **more) -> Pod:
+        """`worker.py` in each of `processes`, on eight devices in all."""
+        logs = workdir / f"logs{len(list(workdir.glob('logs*')))}"
+        return self.start(
+            f"--workdir={workdir}",
+            *words,
+            logs=logs,
+            processes=processes,
+            devices=8 // processes,
+            program=(WORKER,),
+            **more,
+        )
+
+    @staticmethod
+    def until(what: Callable[[], object], *, seconds: float = 200) -> None:
+        """Waits for `what()` to become true; a test that would hang fails."""
+        end = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < end, "it did not come to this"
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """Ends what is left of all."""
+        for pod in self.started:
+            pod.kill()
+
 
 def free_port() -> int:
     """A port that nothing listens on now."""
@@ -95,31 +127,17 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-def until(what, *, seconds: float = 120) -> None:
-    """Waits for `what()` to become true; a test that hangs here fails."""
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not come to this"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def pods(tiny):
     made = Pods(tiny)
     yield made
-    for pod in made.started:
-        pod.kill()
+    made.kill()
 
 
 @pytest.fixture(scope="session")
-def words(tiny) -> tuple[str, ...]:
-    """`sg4v train` on rows enough for eight devices; quick to notice what is lost."""
-    return (
-        "train",
-        f"--config={tiny.config_file}",
-        "--config.data.batch_rows=8",
-        "--config.run.host_timeout=10",
-    )
-
-
-assert signal.SIGKILL  # Linux and macOS only: what these tests do to processes
+def whole(tiny, tmp_path_factory) -> pathlib.Path:
+    """Where `worker.py`, alone and never interrupted, skipped step 7 and came to step 30."""
+    made, workdir = Pods(tiny), tmp_path_factory.mktemp("whole")
+    pod = made.worker(workdir, "--nan_at=7", processes=1)
+    assert pod.wait() == [0], pod.tails()
+    return workdir
