@@ -12,7 +12,9 @@ import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import jax
 import optax
 
 from sg4v_jax.errors import ConfigError
@@ -127,6 +129,18 @@ def build(
     }
     clipped = optax.clip_by_global_norm(clip) if clip else optax.identity()
     return optax.chain(clipped, optax.partition(parts, dict(labels))), schedules
+
+
+def left_out(slots: Any) -> Any:
+    """The optimizer's state after a step that was left out: moments as they were, schedules go on.
+
+    The rate of a step is a function of its number, whatever became of those before: else a run
+    would not come to its schedule's end, and the rates in the log would not be those taken. The
+    count of the moments (Adam's bias correction) stays: it counts what they have seen.
+    """
+    is_schedule = lambda x: isinstance(x, optax.ScaleByScheduleState)
+    one_on = lambda x: x._replace(count=optax.safe_increment(x.count)) if is_schedule(x) else x
+    return jax.tree.map(one_on, slots, is_leaf=is_schedule)
 
 
 def _decayed(params):

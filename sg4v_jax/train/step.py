@@ -10,6 +10,7 @@ import optax
 
 from sg4v_jax.batch import Batch
 from sg4v_jax.models.params import Skeleton
+from sg4v_jax.train.optim import left_out
 from sg4v_jax.train.state import TrainState
 
 Loss = Callable[..., tuple[jax.Array, jax.Array, dict[str, jax.Array]]]
@@ -33,8 +34,8 @@ def make_step(
 
     Metrics: `loss` (weighted mean), `weight`, `grad_norm` before clipping, `nonfinite` (1 where
     the loss or a gradient was nan or inf, else 0) and the loss's own sums. A step that is not finite
-    counts in `state.step`, but parameters and slots, the optimizer's own count with them, stay as
-    they were: the caller may stop with the last good state in hand, or go on.
+    counts in `state.step` and in the schedules (`optim.left_out`), but parameters and moments stay
+    as they were: the caller may stop with the last good state in hand, or go on.
     """
 
     def sums(trained, frozen, batch, key):
@@ -76,7 +77,7 @@ def make_step(
 
         # Takes no more memory than `apply` alone; selecting new or old by `where` took half a copy
         # of the parameters more.
-        trained, slots = jax.lax.cond(finite, apply, lambda: (state.trained, state.slots))
+        trained, slots = jax.lax.cond(finite, apply, lambda: (state.trained, left_out(state.slots)))
         out = {
             "loss": total / divisor,
             "weight": weight,

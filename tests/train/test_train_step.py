@@ -150,6 +150,21 @@ def test_a_step_that_is_not_finite_changes_nothing_but_its_number():
     np.testing.assert_array_equal(after.trained["a"], first.trained["a"])
 
 
+def test_the_schedule_goes_on_over_a_step_that_is_left_out():
+    """Rates 1, 2, 3: the step after the one left out takes the third."""
+    rates = jnp.array([1.0, 2.0, 3.0])
+    step, now = line(
+        optax.chain(optax.trace(0.5), optax.scale_by_learning_rate(rates.__getitem__)), size=1
+    )
+    step, key = jax.jit(step), jax.random.key(0)
+    now, _ = step(now, jnp.ones(1), key)
+    np.testing.assert_allclose(now.trained["a"], 1 - 1 * 1)
+    now, metrics = step(now, jnp.full(1, jnp.nan), key)
+    assert metrics["nonfinite"] == 1
+    now, _ = step(now, jnp.ones(1), key)
+    np.testing.assert_allclose(now.trained["a"], 0 - 3 * (1 + 0.5))  # momentum: of one step
+
+
 def test_a_guarded_update_holds_no_second_copy():
     """The compiled step with a donated state holds what an update without the guard does."""
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.1))

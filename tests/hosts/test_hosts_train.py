@@ -1,0 +1,102 @@
+"""Four processes of two devices each train as one process of eight does, on every kind of mesh."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from sg4v_jax.train import metrics
+from sg4v_jax.weights.store import load_params
+
+TRAINER = str(pathlib.Path(__file__).with_name("trainer.py"))
+MESHES = {
+    "fsdp": {"fsdp": 8},
+    "tensor": {"tensor": 4, "fsdp": 2},
+    "context": {"context": 4, "fsdp": 2},
+}
+STEPS = 10
+
+
+def train(pods, tmp_path, names, *, processes: int) -> pathlib.Path:
+    """Ten steps of the tiny config on each mesh."""
+    workdir = tmp_path / str(processes)
+    pod = pods.start(
+        json.dumps({name: MESHES[name] for name in names}),
+        f"--config={pods.tiny.config_file}",
+        f"--workdir={workdir}",
+        "--config.data.batch_rows=8",
+        f"--config.optim.steps={STEPS}",
+        "--config.optim.groups.all.learning_rate=1e-3",
+        "--config.run.save_every=5",
+        program=(TRAINER,),
+        processes=processes,
+        devices=8 // processes,
+        logs=tmp_path / f"logs{processes}",
+    )
+    assert pod.wait(900) == [0] * processes, pod.tails()
+    return workdir
+
+
+def assert_same(several: pathlib.Path, one: pathlib.Path) -> None:
+    """f32 sums in another order: losses to 1e-5, parameters to 1e-5 of a thousandth a step."""
+    got, want = (metrics.read(w / "metrics.jsonl") for w in (several, one))
+    assert [r["step"] for r in got] == list(range(1, STEPS + 1))
+    for a, b in zip(got, want, strict=True):
+        assert (a["tokens"], a["samples"], a["scored"]) == (b["tokens"], b["samples"], b["scored"])
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-4)
+    got, want = load_params(several), load_params(one)
+    assert got.keys() == want.keys()
+    for path, value in want.items():
+        np.testing.assert_allclose(got[path], value, atol=1e-5, err_msg=path)
+
+
+def assert_rows_are_shared(several: pathlib.Path, one: pathlib.Path, *, readers: int) -> None:
+    """`readers` processes read each part of a batch, all the same; together what one reads."""
+    found = [json.loads((several / f"shard.{k}.json").read_text()) for k in range(4)]
+    parts = 4 // readers
+    assert [f["shard"] for f in found] == [[k // readers, parts] for k in range(4)]
+    whole = json.loads((one / "shard.0.json").read_text())["sums"]
+    assert len(whole) >= STEPS
+    for step in range(STEPS):
+        read = [f["sums"][step] for f in found]
+        for k in range(4):
+            assert read[k] == read[k // readers * readers], (step, k)
+        assert [r for k in range(0, 4, readers) for r in read[k]] == whole[step]
+
+
+def assert_one_writer(workdir: pathlib.Path) -> None:
+    """What one process writes is there once, and nothing of the others beside it."""
+    names = {p.name for p in workdir.iterdir() if not p.name.startswith("shard.")}
+    assert names == {
+        "config.json",
+        "model.json",
+        "tokenizer.json",
+        "metrics.jsonl",
+        "skipped.jsonl",
+        "parameters.txt",
+        "parameters.json",
+        "goodput.json",
+        "checkpoints",
+    }
+
+
+def test_ten_steps_on_fsdp_8_equal_one_process(pods, tmp_path):
+    several = train(pods, tmp_path, ["fsdp"], processes=4) / "fsdp"
+    one = train(pods, tmp_path, ["fsdp"], processes=1) / "fsdp"
+    assert_same(several, one)
+    assert_rows_are_shared(several, one, readers=1)
+    assert_one_writer(several)
+
+
+@pytest.mark.slow
+def test_ten_steps_on_meshes_whose_hosts_share_rows(pods, tmp_path):
+    names = ["tensor", "context"]
+    several = train(pods, tmp_path, names, processes=4)
+    one = train(pods, tmp_path, names, processes=1)
+    for name in names:
+        assert_same(several / name, one / name)
+        assert_rows_are_shared(several / name, one / name, readers=2)
