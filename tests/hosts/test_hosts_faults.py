@@ -123,6 +123,28 @@ def test_killed_at_a_random_step(pods, tmp_path, whole, seed):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "kill_at",
+    [
+        r"0:open \S+/8\.orbax-checkpoint-tmp/\S+/_METADATA",
+        r"0:os\.rename \S+ \S+/checkpoints/8$",
+        r"1:(open|os\.mkdir) \S+/8\.orbax-checkpoint-tmp/\S+",
+    ],
+)
+def test_killed_within_a_save_the_one_before_is_usable(pods, tmp_path, whole, kill_at):
+    victim = int(kill_at[0])
+    pod = start(pods, tmp_path, f"--kill_at={kill_at}", processes=2)
+    codes = pod.wait()
+    assert codes[victim] == -signal.SIGKILL and codes[1 - victim] == HOST_LOST, pod.tails()
+    assert saved(tmp_path) == [4]
+    rest = start(pods, tmp_path, processes=2)
+    assert rest.wait() == [0, 0], rest.tails()
+    assert goodput.read(tmp_path)[-1]["first"] == 4
+    assert_same_run(tmp_path, whole)
+    assert not list((tmp_path / "checkpoints").glob("*tmp*"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 2])
 def test_a_process_that_is_frozen_is_named(pods, tmp_path, victim):
     """SIGSTOP: its connections stay open, and nothing comes from it. Process 0 has the store."""

@@ -12,6 +12,9 @@ import contextlib
 import json
 import os
 import pathlib
+import re
+import signal
+import sys
 import time
 
 import jax
@@ -59,7 +62,7 @@ def make_step(optimizer, *, nan_at: int):
 
 def arguments() -> argparse.Namespace:
     p = argparse.ArgumentParser()
-    for name in ("coordinator", "workdir", "mesh", "raise_at", "profile", "url"):
+    for name in ("coordinator", "workdir", "mesh", "raise_at", "kill_at", "profile", "url"):
         p.add_argument(f"--{name}", default="")
     for name in ("processes", "process", "hang_at", "nan_at"):
         p.add_argument(f"--{name}", type=int)
@@ -146,6 +149,18 @@ def train(args, *, clock: goodput.Clock) -> loop.Outcome:
     return outcome
 
 
+def kill_at_file(pattern: str) -> None:
+    """SIGKILL to itself at the first file event that matches, as `tests/train/faulty.py`."""
+
+    def hook(event, arguments):
+        if event == "open" or event.startswith("os."):
+            paths = [str(a) for a in arguments if isinstance(a, (str, os.PathLike))]
+            if re.match(pattern, " ".join([event, *paths])):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
 def main() -> int:
     args, clock = arguments(), goodput.Clock()
     pathlib.Path(args.workdir).mkdir(parents=True, exist_ok=True)
@@ -158,6 +173,9 @@ def main() -> int:
         print(f"error: {e}", flush=True)
         return HOST_LOST
     hosts = of_this_run()
+    who, _, pattern = args.kill_at.partition(":")
+    if who == str(hosts.index):
+        kill_at_file(pattern)
     codes = heartbeat.Codes(lost=HOST_LOST, error=BAD_INPUT, bug=1, interrupted=INTERRUPTED)
     beat = heartbeat.Heartbeat(
         hosts, clock=clock, timeout=args.host_timeout, hang=args.hang_timeout, codes=codes
