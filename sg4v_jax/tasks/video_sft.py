@@ -58,9 +58,11 @@ def train(
     shape, groups = step_of.parts(config, settings)
     mesh = sharding.make_mesh(dict(config.run.mesh))
     sharding.check_batch(config.data.batch_rows // config.data.accumulate, mesh=mesh)
-    rows = run_setup.build_rows(config, settings, console=console, folder=folder)
+    # What the primary learnt of the records, the others read: no file is opened by all of them.
+    with hosts.primary_first("index"):
+        rows = run_setup.build_rows(config, settings, console=console, folder=folder)
+        test_rows = run_setup.held_out_rows(config, settings, console=console, folder=folder)
     skips = run_setup.skip_log(config, rows, folder=folder) if hosts.primary else None
-    test_rows = run_setup.held_out_rows(config, settings, console=console, folder=folder)
     if config.eval.every and test_rows is None:
         raise ConfigError(
             f"eval.every is {config.eval.every}, but there is nothing to evaluate",

@@ -7,9 +7,11 @@ rows there are, when to stop. Only the primary writes files, but for Orbax's, wh
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import itertools
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -84,6 +86,15 @@ class Hosts:
                     mend="see its log; start all processes again",
                 )
             time.sleep(POLL)
+
+    @contextlib.contextmanager
+    def primary_first(self, name: str) -> Iterator[None]:
+        """The primary runs what is within, then the others, which find the files that it left."""
+        if not self.primary:
+            self.gather(name, "yes")
+        yield
+        if self.primary:
+            self.gather(name, "yes")
 
     def agree(self, name: str, value: str, *, mend: str, seconds: float | None = None) -> None:
         """Checks that all processes say the same under `name`.

@@ -81,6 +81,7 @@ def assert_one_writer(workdir: pathlib.Path) -> None:
         "parameters.txt",
         "parameters.json",
         "goodput.json",
+        "index",
         "checkpoints",
     }
 

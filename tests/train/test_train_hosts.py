@@ -65,6 +65,18 @@ def test_gather_waits_for_all_and_each_time_anew(three):
         assert got == [{k: f"{turn}{k}" for k in range(3)}] * 3
 
 
+def test_the_primary_goes_first(three):
+    done = []
+
+    def run(host):
+        with host.primary_first("index"):
+            time.sleep(0.1 * (host.index == 0))
+            done.append(host.index)
+
+    on_all(three, run)
+    assert done[0] == 0 and sorted(done) == [0, 1, 2]
+
+
 def test_who_does_not_come_is_named(three):
     with pytest.raises(HostLostError, match="process 1, 2 did not come to 'plan' within 0.1 s"):
         three[0].gather("plan", "x", seconds=0.1)
