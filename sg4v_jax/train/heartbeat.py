@@ -16,6 +16,7 @@ import contextlib
 import ctypes
 import dataclasses
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -102,7 +103,6 @@ class Heartbeat:
     Args:
       hosts: of this run.
       clock: says in which phase and at which step this process is.
-      last_words: called before this process ends for another's sake.
     """
 
     def __init__(
@@ -113,10 +113,9 @@ class Heartbeat:
         timeout: float,
         hang: float,
         codes: Codes,
-        last_words: Callable[[], None] = lambda: None,
     ):
         self._hosts, self._clock, self._codes = hosts, clock, codes
-        self._timeout, self._last_words = timeout, last_words
+        self._timeout = timeout
         self.interval = min(2.0, timeout / 5)
         self._judge = Judge(hosts.count, timeout=timeout, hang=hang, now=time.monotonic())
         self._over, self._count, self._name = threading.Event(), 0, os.uname().nodename
@@ -154,27 +153,31 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._over.wait(self.interval):
             try:
-                self._beat()
-                failed, verdicts = self._hosts.notes("failed"), self._hosts.notes("verdict")
-                beats = {int(k): v for k, v in self._hosts.notes("beat").items()}
-            except (
-                RuntimeError
-            ):  # jax's errors are of this type: the store is gone, process 0 with it
+                self._look()
+            except RuntimeError:  # jax's errors are: the store is gone, and process 0 with it
                 if not self._over.is_set():
                     self._coordinator_lost()
                 return
-            if failed and not self._over.is_set():
-                host, note = min(failed.items())
-                code, message = json.loads(note)
-                self._end(code, f"process {host} stopped: {message}", mend="")
-            wrong = next(iter(verdicts.values()), "")
-            if not wrong and (wrong := self._judge.look(beats, now=time.monotonic())):
-                self._hosts.put(f"verdict/{self._hosts.index}", wrong)
-            if wrong and not self._over.is_set():
-                self._end(self._codes.lost, wrong, mend=AGAIN)
+
+    def _look(self) -> None:
+        """Beats once, and ends this process where another's state demands it."""
+        self._beat()
+        failed, verdicts = self._hosts.notes("failed"), self._hosts.notes("verdict")
+        beats = {int(k): v for k, v in self._hosts.notes("beat").items()}
+        if failed and not self._over.is_set():
+            host, note = min(failed.items())
+            code, message = json.loads(note)
+            self._end(code, f"process {host} stopped: {message}", mend="")
+        wrong = next(iter(verdicts.values()), "")
+        if not wrong and (wrong := self._judge.look(beats, now=time.monotonic())):
+            self._hosts.put(f"verdict/{self._hosts.index}", wrong)
+        if wrong and not self._over.is_set():
+            self._end(self._codes.lost, wrong, mend=AGAIN)
 
     def _coordinator_lost(self, *_) -> None:
         who = "process 0, the coordinator, is gone, or the way to it"
+        if self._hosts.primary:
+            who = "the runtime has aborted this process; the lines above say why"
         self._end(self._codes.lost, who, mend=AGAIN)
 
     def _end(self, code: int, message: str, *, mend: str) -> None:
@@ -182,10 +185,9 @@ class Heartbeat:
             say = f"error: {message}" + (f"\n  mend: {mend}" if mend else "")
             sys.stderr.write(f"{say}\n")
             sys.stderr.flush()
-            self._last_words()
         if self._hosts.primary:
             time.sleep(3 * self.interval)  # the store goes with it: the others read it first
-        os._exit(code)  # the main thread may be in a wait that no exception ends
+        leave(code)  # the main thread may be in a wait that no exception ends
 
 
 @contextlib.contextmanager
@@ -214,10 +216,17 @@ def together(hosts: Hosts, beat: Heartbeat, *, codes: Codes) -> Iterator[None]:
             code, text = codes.interrupted if stopped else codes.bug, f"{type(e).__name__}: {e}"
             traceback.print_exc()
         beat.fail(code, text)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        leave(code)
     beat.stop()
+
+
+def leave(code: int) -> None:
+    """Ends this process at once, with the loader's workers, which would outlive it."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 _kept = []  # what C code points to must stay

@@ -27,6 +27,7 @@ def train(pods, tmp_path, names, *, processes: int) -> pathlib.Path:
         json.dumps({name: MESHES[name] for name in names}),
         f"--config={pods.tiny.config_file}",
         f"--workdir={workdir}",
+        "--config.model.preset=four-heads",
         "--config.data.batch_rows=8",
         f"--config.optim.steps={STEPS}",
         "--config.optim.groups.all.learning_rate=1e-3",

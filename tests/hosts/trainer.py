@@ -6,6 +6,7 @@ rows this process read of each batch goes to WORKDIR/NAME/shard.K.json.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import sys
@@ -18,9 +19,21 @@ from sg4v_jax import sharding
 from sg4v_jax.cli import config_flag, train  # noqa: F401  defines the flags
 from sg4v_jax.cli.exit_codes import BAD_INPUT, HOST_LOST, INTERRUPTED
 from sg4v_jax.cli.runtime import start_jax
+from sg4v_jax.models.video_lm import PRESETS
 from sg4v_jax.tasks import video_sft
 from sg4v_jax.train import distributed, goodput, heartbeat
 from sg4v_jax.train.hosts import of_this_run
+
+
+def four_heads():
+    """The smallest model with heads enough for tensor=4; its two kv heads are on two devices each."""
+    small = PRESETS["sg4v-test"]()
+    heads = dict(num_attention_heads=4)
+    llm = dataclasses.replace(small.llm, num_key_value_heads=2, head_dim=4, **heads)
+    return dataclasses.replace(small, llm=llm, tower=dataclasses.replace(small.tower, **heads))
+
+
+PRESETS["four-heads"] = four_heads
 
 
 def main(meshes: dict[str, dict[str, int]], argv: list[str]) -> int:
