@@ -26,10 +26,11 @@ from sg4v_jax.infer import generate
 from sg4v_jax.models import int8
 from sg4v_jax.models.params import Skeleton, skeleton
 from sg4v_jax.models.video_lm import VideoLM, VideoLMConfig
-from sg4v_jax.plan import compiler, estimate, flops, memory, topology
+from sg4v_jax.plan import compiler, estimate, memory, topology
 from sg4v_jax.plan.case import model_settings, versions
 from sg4v_jax.plan.training import LABEL, bound, seconds_of
 from sg4v_jax.tasks.step_of import batch_shapes
+from sg4v_jax.train import flops
 
 DTYPE = "bfloat16"  # of activations and the cache
 END = 128009  # any token id: only how many there are matters

@@ -17,10 +17,10 @@ from typing import Any
 from sg4v_jax.errors import ConfigError
 from sg4v_jax.models.params import Skeleton
 from sg4v_jax.models.video_lm import VideoLMConfig
-from sg4v_jax.plan import flops
 from sg4v_jax.plan.case import Case, model_settings
 from sg4v_jax.plan.topology import Slice
 from sg4v_jax.tasks import step_of
+from sg4v_jax.train import flops
 from sg4v_jax.train.optim import FROZEN
 
 EFFICIENCY = 0.6  # of the peak, in products: what compiled steps came out at

@@ -7,9 +7,10 @@ import pathlib
 from typing import Any
 
 from sg4v_jax import files
-from sg4v_jax.plan import compiler, estimate, flops, memory, recipe, topology
+from sg4v_jax.plan import compiler, estimate, memory, recipe, topology
 from sg4v_jax.plan.case import Case, model_settings, versions
 from sg4v_jax.plan.estimate import Estimate
+from sg4v_jax.train import flops
 from sg4v_jax.train.optim import FROZEN
 
 LABEL = "compiled for, not run on, TPU"

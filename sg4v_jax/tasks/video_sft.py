@@ -182,7 +182,7 @@ class _Run:
         budget = Budget(data.positions, data.tiles, data.scored)
         row = flops.step(self.settings.config, budget, skeleton=self.shape, groups=self.groups)
         chip = chips.of_kind(kind)
-        return Speed(data.batch_rows * sum(row.values()), self.mesh.size, chip and chip.peak)
+        return Speed(data.batch_rows * sum(row.step.values()), self.mesh.size, chip and chip.peak)
 
     @contextlib.contextmanager
     def accounts(self, first: int, speed: Speed) -> Iterator[Ledger]:

@@ -74,6 +74,14 @@ def _forward(
     return products, attention
 
 
+@dataclasses.dataclass(frozen=True)
+class Flops:
+    """Operations of one row, by part of the model: forward alone, and with the backward it needs."""
+
+    forward: Mapping[str, float]
+    step: Mapping[str, float]
+
+
 def step(
     model: VideoLMConfig,
     budget: Budget,
@@ -81,8 +89,8 @@ def step(
     skeleton: Skeleton,
     groups: Mapping[str, str],
     causal: bool = True,
-) -> dict[str, float]:
-    """Operations of one row in a training step, by part, for what `groups` trains."""
+) -> Flops:
+    """Operations of one row in a training step, for what `groups` trains."""
     products, attention = _forward(model, budget, causal=causal)
     out, before = {}, False
     for part in PARTS:
@@ -97,7 +105,7 @@ def step(
         )
         # What stands between tower and decoder counts as before the decoder.
         before = back or (part == "projector" and _trains("separators", groups))
-    return out
+    return Flops({part: products[part] + attention[part] for part in PARTS}, out)
 
 
 def _trains(name: str, groups: Mapping[str, str]) -> bool:
