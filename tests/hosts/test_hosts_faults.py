@@ -63,31 +63,32 @@ def start(pods, workdir, *words, **more):
     return pods.worker(workdir, "--nan_at=7", *words, **more)
 
 
-def kill_and_go_on(pods, workdir, whole, *, seed: int) -> None:
-    """kill -9 of one process; all again; a SIGTERM; the rest on two processes."""
+def kill_and_go_on(pods, workdir, whole, *, seed: int, processes: int) -> None:
+    """kill -9 of one process; all again; a SIGTERM to another; the rest on half of them."""
     draw = random.Random(seed)
-    victim, at = draw.randrange(4), draw.randrange(2, 16)
-    pod = start(pods, workdir, "--pause=0.2")
+    victim, at = draw.randrange(processes), draw.randrange(2, 16)
+    several = dict(processes=processes)
+    pod = start(pods, workdir, "--pause=0.2", **several)
     pods.until(lambda: steps_logged(workdir) >= at)
     pod.signal(signal.SIGKILL, to=victim)
     codes = pod.wait()
-    assert codes == [-9 if k == victim else HOST_LOST for k in range(4)], pod.tails()
-    for k in set(range(4)) - {victim}:
+    assert codes == [-9 if k == victim else HOST_LOST for k in range(processes)], pod.tails()
+    for k in set(range(processes)) - {victim}:
         assert f"process {victim}" in pod.said(k), pod.said(k)
         assert "start all processes again" in pod.said(k)
     usable = saved(workdir)
     killed_at = steps_logged(workdir)
 
-    again = start(pods, workdir, "--pause=0.2")
+    again = start(pods, workdir, "--pause=0.2", **several)
     pods.until(lambda: again.processes[0].poll() is not None or resumed_beyond(workdir, killed_at))
-    again.signal(signal.SIGTERM, to=(victim + 1) % 4)
-    assert again.wait() == [STOPPED] * 4, again.tails()
-    stopped = {again.said(k).split("ended at step ")[1].split()[0] for k in range(4)}
+    again.signal(signal.SIGTERM, to=(victim + 1) % processes)
+    assert again.wait() == [STOPPED] * processes, again.tails()
+    stopped = {again.said(k).split("ended at step ")[1].split()[0] for k in range(processes)}
     assert stopped == {str(saved(workdir)[-1])}, "all at the same step, which is saved"
     assert not usable or usable[-1] <= saved(workdir)[-1]
 
-    rest = start(pods, workdir, processes=2)
-    assert rest.wait() == [0, 0], rest.tails()
+    rest = start(pods, workdir, processes=processes // 2)
+    assert rest.wait() == [0] * (processes // 2), rest.tails()
     assert_same_run(workdir, whole)
     found = goodput.summary(goodput.read(workdir))
     assert found.starts == 3 and found.steps == STEPS
@@ -112,14 +113,14 @@ def assert_same_run(workdir: pathlib.Path, whole: pathlib.Path) -> None:
     assert [r for r in lines(workdir) if r[2]] == [(7, None, 1)], "skipped by all"
 
 
-def test_one_is_killed_all_start_again_then_two_go_on(pods, tmp_path, whole):
-    kill_and_go_on(pods, tmp_path, whole, seed=0)
+def test_one_is_killed_all_start_again_then_one_goes_on(pods, tmp_path, whole):
+    kill_and_go_on(pods, tmp_path, whole, seed=0, processes=2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
-def test_killed_at_a_random_step(pods, tmp_path, whole, seed):
-    kill_and_go_on(pods, tmp_path, whole, seed=seed)
+def test_one_of_four_is_killed_at_a_random_step_then_two_go_on(pods, tmp_path, whole, seed):
+    kill_and_go_on(pods, tmp_path, whole, seed=seed, processes=4)
 
 
 @pytest.mark.slow
