@@ -33,6 +33,9 @@ def train(pods, tmp_path, names, *, processes: int) -> pathlib.Path:
         "--config.optim.groups.all.learning_rate=1e-3",
         "--config.optim.eps=1e-4",  # gradients that are nothing but rounding must not move much
         "--config.run.save_every=5",
+        f"--config.eval.annotations=('{pods.tiny.folder}/data/train.json',)",
+        f"--config.eval.every={STEPS}",
+        "--config.run.best=eval/loss",
         program=(TRAINER,),
         processes=processes,
         devices=8 // processes,
@@ -44,8 +47,10 @@ def train(pods, tmp_path, names, *, processes: int) -> pathlib.Path:
 
 def assert_same(several: pathlib.Path, one: pathlib.Path) -> None:
     """f32 sums in another order: losses to 1e-5, parameters to 1e-5 of a thousandth a step."""
-    got, want = (metrics.read(w / "metrics.jsonl") for w in (several, one))
+    (*got, a), (*want, b) = (metrics.read(w / "metrics.jsonl") for w in (several, one))
     assert [r["step"] for r in got] == list(range(1, STEPS + 1))
+    assert a["eval/loss"] == pytest.approx(b["eval/loss"], rel=1e-5)
+    assert a["eval/accuracy"] == pytest.approx(b["eval/accuracy"], rel=1e-6)
     for a, b in zip(got, want, strict=True):
         assert (a["tokens"], a["samples"], a["scored"]) == (b["tokens"], b["samples"], b["scored"])
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
@@ -82,6 +87,7 @@ def assert_one_writer(workdir: pathlib.Path) -> None:
         "parameters.txt",
         "parameters.json",
         "goodput.json",
+        "best.json",
         "index",
         "checkpoints",
     }

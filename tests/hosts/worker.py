@@ -70,7 +70,7 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--join_seconds", type=int, default=120)
     p.add_argument("--save_every", type=int, default=4)
     p.add_argument("--pause", type=float, default=0.02)
-    p.add_argument("--host_timeout", type=float, default=5)
+    p.add_argument("--host_timeout", type=float, default=10)
     p.add_argument("--hang_timeout", type=float, default=600)
     p.add_argument("--nonfinite", default="skip")
     return p.parse_args()
