@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sg4v_jax.cli import main as cli
 from sg4v_jax.errors import RecordError
 from sg4v_jax.evals import published
 from sg4v_jax.evals.report import averages, compare, examples, notes, page
@@ -44,16 +43,18 @@ def runs(folders) -> dict[tuple[str, str], Run]:
 
 
 @pytest.fixture(scope="module")
-def html(folders, tmp_path_factory) -> str:
+def html(folders, sg4v, tmp_path_factory) -> str:
     out = tmp_path_factory.mktemp("page") / "report.html"
-    assert (
-        cli.run(
-            ["eval", "report", f"--runs={','.join(map(str, folders.values()))}"] + [f"--out={out}"]
-        )
-        == 0
-    )
+    shown = ",".join(map(str, folders.values()))
+    data = ",".join(dict.fromkeys(str(f) for f in _data_folders(folders)))
+    done = sg4v("eval", "report", f"--runs={shown}", f"--out={out}", f"--data={data}")
+    assert done.returncode == 0, done.stderr
     assert out.stat().st_size < 3_000_000
     return out.read_text()
+
+
+def _data_folders(folders):
+    return [json.loads((f / "run.json").read_text())["data"] for f in folders.values()]
 
 
 def _text(html: str) -> str:
@@ -226,7 +227,7 @@ def test_pictures_stop_at_their_budget_and_stay_in_their_folder(mini):
 def test_the_page_as_markdown(folders, tmp_path):
     out = tmp_path / "report.md"
     shown = [folders["mvbench", n] for n in ("good", "poor")]
-    assert cli.run(["eval", "report", f"--out={out}", *map(str, shown)]) == 0
+    assert page.write(out, read_runs(shown), data=_data_folders(folders)) == []
     text = out.read_text()
     assert "| **good** |" in text and "## MVBench" in text
     for name in re.findall(r"\]\(([^)]+)\)", text):
@@ -261,10 +262,9 @@ def test_what_is_no_run_is_told(tmp_path, folders):
         read_runs([tmp_path])
 
 
-def test_the_verb_wants_runs_and_a_page(tmp_path, capsys):
-    assert cli.run(["eval", "report", "--runs=", f"--out={tmp_path}/r.html"]) == 2
-    assert cli.run(["eval", "report", "--out=r.txt", str(tmp_path)]) == 2
-    assert "report.html or .md" in capsys.readouterr().err
+def test_the_verb_wants_a_page_that_it_can_write(sg4v, tmp_path):
+    done = sg4v("eval", "report", "--out=r.txt", tmp_path)
+    assert done.returncode == 2 and "report.html or .md" in done.stderr
 
 
 def test_names_of_tasks_for_people():

@@ -3,7 +3,8 @@
 An average's name says how it is formed (`scores` of the benchmarks): pooled over questions, a mean
 of tasks, of cells, of aspects, or weighted. The interval resamples videos and forms the average
 anew; a name that gives another value than `scores.json` has gets no interval, rather than a wrong
-one.
+one. Where all answers are right, or all wrong, a bootstrap has no width; the interval is then
+Wilson's, for as many trials as there are videos.
 """
 
 from __future__ import annotations
@@ -103,7 +104,9 @@ def estimate(run: Run, name: str, value: float | None, *, seed: int = 0) -> Esti
     if value is None or rule is None:
         return None
     ratings = np.array([r.rating for r in rule.rows], np.float64)[:, None]
-    found = rule.estimate(ratings, combine=lambda means: means[:, 0], seed=seed)
+    found = _without_spread(rule.rows)
+    if found is None:
+        found = rule.estimate(ratings, combine=lambda means: means[:, 0], seed=seed)
     found = _scaled(found, run.scale)
     return found if abs(found.value - value) <= _SAME * run.scale else None
 
@@ -124,15 +127,21 @@ def cell_estimate(rows: Sequence[Row], *, scale: float, seed: int = 0) -> Estima
     """
     if not rows:
         return None
-    ratings = np.array([r.rating for r in rows], np.float64)
-    videos = [r.video for r in rows]
-    if np.ptp(ratings) == 0 and ratings[0] in (0, 1):
-        count = len(set(videos))
-        bound = wilson(count * int(ratings[0]), count)
-        found = Estimate(float(ratings[0]), bound.low, bound.high, count, len(rows))
-    else:
-        found = cluster_bootstrap(ratings, videos, draws=DRAWS, seed=seed)
+    found = _without_spread(rows)
+    if found is None:
+        ratings = np.array([r.rating for r in rows], np.float64)
+        found = cluster_bootstrap(ratings, [r.video for r in rows], draws=DRAWS, seed=seed)
     return _scaled(found, scale)
+
+
+def _without_spread(rows: Sequence[Row]) -> Estimate | None:
+    """Wilson's interval over videos where all rows are right, or all wrong; else None."""
+    first = rows[0].rating
+    if first not in (0, 1) or any(r.rating != first for r in rows):
+        return None
+    count = len({r.video for r in rows})
+    bound = wilson(count * int(first), count)
+    return Estimate(float(first), bound.low, bound.high, count, len(rows))
 
 
 def _scaled(e: Estimate, scale: float) -> Estimate:

@@ -213,6 +213,7 @@ def radar(page: AnyPage, runs: Sequence[Run], results: Sequence[published.Result
             profiles,
             title=f"{title} by {by}",
             unit=unit,
+            value_range=(0, 100) if runs[0].scale == 100 else (0, 5),
             short=[short_title(n) for n in names] if len(names) > 8 else None,
         ),
         caption="Areas mean nothing; look at the axes. A value that is not known leaves a gap.",
