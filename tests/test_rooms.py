@@ -25,7 +25,7 @@ LEVELS = {
     4: ("train", "infer"),
     5: ("caption", "evals", "t2v"),
     6: ("tasks",),
-    7: ("study", "plan", "bench", "sweep"),
+    7: ("study", "plan", "bench", "sweep", "harness"),
     8: ("cli", "__main__"),
 }
 LEVEL_OF = {room: level for level, rooms in LEVELS.items() for room in rooms}

@@ -44,6 +44,7 @@ VERBS = {
     "convert random": ("convert_random", "a checkpoint of random numbers, to rehearse with"),
     "eval predict": ("eval_predict", "answer a benchmark's questions"),
     "eval score": ("eval_score", "score answers to a benchmark's questions"),
+    "eval lmms_tasks": ("eval_lmms_tasks", "tell where the tasks for lmms-eval lie"),
     "eval report": ("eval_report", "put scored runs beside the published numbers, on one page"),
     "world make": ("world_make", "render a data set of videos with captions and questions"),
     "world benchmark": ("world_benchmark", "make a small benchmark in the files of a real one"),

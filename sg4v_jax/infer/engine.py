@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -153,6 +154,14 @@ class Engine:
                 vector = value[(end,) * (value.ndim - 1)] if value.size else value
                 digest.update(np.asarray(vector, np.float32).tobytes())
         return digest.hexdigest()[:16]
+
+    def showing(self, **inputs: Any) -> Engine:
+        """The same model that shows videos in another way: `inputs` as for `load`. Shares weights."""
+        other = copy.copy(self)
+        replaced = dataclasses.replace(self.settings.inputs, **inputs)
+        other.settings = dataclasses.replace(self.settings, inputs=replaced)
+        other._stops = stop_ids(other.settings.tokenizer, replaced.chat_template)
+        return other
 
     def show(self, picture: np.ndarray) -> Shown:
         """u8[H,W,3] as the model sees it, for requests that share it."""
