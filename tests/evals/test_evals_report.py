@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import re
@@ -271,3 +272,27 @@ def test_names_of_tasks_for_people():
     assert task_title("fine_grained_action") == "Fine-grained Action"
     assert task_title("yes_no") == "yes/no" and task_title("SQA3D") == "SQA3D"
     assert short_title("egocentric_navigation") == "EN" and short_title("MSVD") == "MSVD"
+
+
+def test_an_example_shows_the_part_that_the_question_is_about(runs, mini):
+    run, data = runs["mvbench", "good"], mini("mvbench")
+    pictures = examples.Pictures([str(data / "json"), str(data)])
+    views = pictures.views(run)
+    row = next(r for r in run.rows if r.task == "action_prediction")
+    assert views[row.id].bounds == (0.0, 1.0)
+    folder = next(r for r in run.rows if r.task == "episodic_reasoning")
+    assert views[folder.id].fps == 3.0
+    part, whole = pictures.of(row.video, view=views[row.id]), pictures.of(row.video)
+    assert part and whole and part != whole
+    assert pictures.of(folder.video, view=views[folder.id]) and not pictures.problems
+    assert pictures.views(runs["videobench", "good"]) == {}
+
+
+def test_warnings_of_the_score_are_said_unless_said_already(runs):
+    run = runs["mvbench", "good"]
+    told = {**run.scores["counts"], "warnings": ["a.json: 3 questions, the published file has 4"]}
+    told["warnings"].append("captioning: no prediction at all; the task is left out")
+    changed = dataclasses.replace(run, scores={**run.scores, "counts": told})
+    said = " ".join(notes.of_run(changed))
+    assert "Captioning: no prediction at all; the task is left out." in said
+    assert "3 questions, the published" not in said

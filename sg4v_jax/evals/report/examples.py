@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from PIL import Image
 
 from sg4v_jax import files
 from sg4v_jax.errors import RecordError, Sg4vError
 from sg4v_jax.evals.report.runs import Row, Run, task_title
+from sg4v_jax.evals.score import load_questions
 from sg4v_jax.report.html import Card
 from sg4v_jax.video.decode import sample_frames
 from sg4v_jax.video.grid import make_grid
@@ -62,6 +64,13 @@ def _name(row: Row) -> str:
     return os.path.basename(row.video)
 
 
+class View(NamedTuple):
+    """A part of a video, in seconds, and the frames a second where the video does not say."""
+
+    bounds: tuple[float, float]
+    fps: float | None
+
+
 class Pictures:
     """Grids of videos below the data folders, within a budget of bytes for a whole page.
 
@@ -73,17 +82,21 @@ class Pictures:
         self._folders, self._left = list(folders), budget
         self.problems: list[str] = []
 
-    def of(self, video: str) -> bytes | None:
-        """A JPEG of 16 frames of `video`, None where it is not there or the budget is spent."""
+    def of(self, video: str, *, view: View | None = None) -> bytes | None:
+        """A JPEG of 16 frames of `video`, None where it is not there or the budget is spent.
+
+        Args:
+          view: the part of it that a question is about, and the rate of a folder of frames.
+        """
         if self._left <= 0:
             return None
         try:
             path = self._find(video)
             if path is None:
                 return None
-            grid = make_grid(
-                sample_frames(path, n=_FRAMES).frames, band=_BAND, longest_side=LONGEST
-            )
+            shown = {"rule": "mvbench", **view._asdict()} if view else {}
+            frames = sample_frames(path, n=_FRAMES, **shown).frames
+            grid = make_grid(frames, band=_BAND, longest_side=LONGEST)
         except Sg4vError as e:
             self.problems.append(e.message)
             return None
@@ -91,6 +104,17 @@ class Pictures:
         Image.fromarray(grid).save(content, "JPEG", quality=82, optimize=True)
         self._left -= len(content.getvalue())
         return content.getvalue()
+
+    def views(self, run: Run) -> dict[str, View]:
+        """By question id, the parts of videos that questions are about (MVBench alone has such)."""
+        found = {}
+        for folder in self._folders if run.benchmark == "mvbench" else ():
+            try:
+                questions = load_questions(run.benchmark, data=folder).questions
+            except Sg4vError:
+                continue  # the folder of another benchmark, or of videos alone
+            found |= {q.id: View(q.bounds, q.fps) for q in questions if q.bounds}
+        return found
 
     def _find(self, video: str) -> str | None:
         for folder in self._folders:
@@ -106,9 +130,10 @@ class Pictures:
 def cards(run: Run, others: Sequence[Run], *, pictures: Pictures) -> tuple[list[Card], list[Row]]:
     """Cards of chosen rows of `run`, with what `others` answered; and rows without a picture."""
     answers = {other.name: {r.id: r for r in other.rows} for other in others}
+    views = pictures.views(run)
     found, bare = [], []
     for row in choose(run):
-        picture = pictures.of(row.video)
+        picture = pictures.of(row.video, view=views.get(row.id))
         if picture is None:
             bare.append(row)
             continue

@@ -13,6 +13,8 @@ JUDGES = {
     "videobench": "gpt-3.5-turbo-0613",
     "videochatgpt": "gpt-3.5-turbo-0125",
 }
+# Parts of `score`'s warnings that the notes tell in their own words.
+_TOLD = ("the published file has", "wanted a judge", "have no rating", "a judge other than")
 _PROTOCOLS = {
     "sg4v": "as the released scripts of ShareGPT4Video ask and score",
     "official": "as the benchmark's authors ask and score",
@@ -39,6 +41,8 @@ def of_run(run: Run) -> list[str]:
         found.append(f"Only {limit} questions of each task were asked.")
     if judge := judge_note(run):
         found.append(judge)
+    warnings = run.scores["counts"].get("warnings") or []
+    found += [f"{w[:1].upper()}{w[1:]}." for w in warnings if not any(k in w for k in _TOLD)]
     missing = run.scores.get("missing") or []
     if missing:
         counted = "left out" if run.scores.get("skip_missing") else "counted as wrong"
