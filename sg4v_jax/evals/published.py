@@ -88,6 +88,8 @@ class Published:
       caption_gains: the paper's Table 1.
       caption_ablation: its Table 2, captions by vision encoder.
       average_gains: by model, the mean gain that a reading note confirms.
+      titles: of the two tables, `gains` and `ablation`.
+      confirmed: what of the ablation a reading note confirms, in words.
     """
 
     results: tuple[Result, ...]
@@ -96,6 +98,7 @@ class Published:
     caption_ablation: tuple[TableRow, ...]
     average_gains: Mapping[str, float]
     titles: Mapping[str, str]
+    confirmed: str
 
     def of(self, benchmark: str) -> tuple[Result, ...]:
         """The results on one benchmark, the paper's own model first."""
@@ -139,6 +142,7 @@ def parse(value: Mapping[str, Any], *, where: str) -> Published:
             caption_ablation=tuple(_row(r, name="data") for r in ablation["rows"]),
             average_gains={r["model"]: r["gain"] for r in gains["average_gains"]},
             titles={"gains": gains["title"], "ablation": ablation["title"]},
+            confirmed=ablation["confirmed"],
         )
     except (KeyError, TypeError) as e:
         raise RecordError(f"{where}: {e}", mend="install the package again") from e

@@ -236,6 +236,8 @@ def _over_three(page: AnyPage, groups: dict[str, list[Run]], known: published.Pu
         align="lrrrr",
         highlight=range(len(gains), len(gains) + len(own)),
     )
+    told = ", ".join(f"{model} {gain:+.1f}" for model, gain in known.average_gains.items())
+    page.paragraph(f"Mean gains that a reading note of the paper confirms: {told}.")
     rows = [
         [r.name, "unlocked" if r.facts["vit_unlocked"] else "frozen", *_published_cells(r)]
         for r in known.caption_ablation
@@ -248,6 +250,7 @@ def _over_three(page: AnyPage, groups: dict[str, list[Run]], known: published.Pu
         align="llrrrr",
         highlight=range(len(rows), len(rows) + len(own)),
     )
+    page.paragraph(known.confirmed)
 
 
 def _published_cells(row: published.TableRow) -> list[str]:
