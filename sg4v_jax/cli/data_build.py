@@ -1,24 +1,13 @@
-"""sg4v data build --captions=FILE --out=DIR [--format=llava_json] [--style=STYLE ...]
-or: sg4v data build --replace_captions=MIX --with=FILE --out=DIR [--style=STYLE ...]
+"""sg4v data build --captions=FILE --out=DIR [--style=STYLE ...]
+or: sg4v data build --replace_captions=MIX --with=FILE --out=DIR: the caption samples of a
+conversation mix replaced one for one, every other byte as it is
 
-Turns captions into training data, one file an arm. All arms hold the same videos in the same
-order with the same questions; only the text differs, and OUT/diff.html proves it.
-
+Captions become training data, a file an arm: the same videos, order and questions, other text
+(OUT/diff.html proves it). What any arm cannot use is in none, and named in OUT/problems.jsonl.
 STYLE  detailed, short, first_n_sentences:N, truncate:TOKENS, long_static, shuffled, or
-       mix:detailed=0.7,short=0.3; give --style again for each arm
-FILE   rows of `sg4v caption run`, the published ShareGPT4Video JSONL, Panda-70M's CSV, LLaVA
-       JSON, Open-Sora-Plan JSON, Wan's metadata.csv, or any CSV or JSONL (--columns)
-
---short_from=PANDA.csv joins short captions by video id and time (which seconds of its source a clip is
-say its bounds, or its fields source_start and source_end). Rows that cannot be used are left
-out of all arms, counted, and named in OUT/problems.jsonl; above --max_left_out nothing is built.
-Run again after a stop, it goes on.
-
---format=arrayrecord also renders the videos of --videos as the run of --config will see them, once
-for all arms, into OUT/STYLE.store: a part of format `arrayrecord`, with which training opens no video.
-
-The second form is the paper's first experiment: exactly the caption samples of a conversation mix
-(those that --caption_samples recognises) are replaced one for one; all other bytes stay.
+       mix:detailed=0.7,short=0.3
+FILE   of `sg4v caption run`, ShareGPT4Video, Panda-70M, LLaVA, Open-Sora-Plan, Wan, any CSV, JSONL
+--format=arrayrecord also renders the videos, once for all arms, as the run of --config sees them.
 """
 
 from absl import flags
@@ -36,7 +25,8 @@ _FORMAT = flags.DEFINE_enum(
     "what to build",
 )
 _SOURCE = flags.DEFINE_string("source_format", None, "of --captions, if it cannot be told")
-_STYLE = flags.DEFINE_multi_string("style", ["detailed"], "an arm; may be given again")
+_STYLE = flags.DEFINE_multi_string("style", ["detailed"], "")
+flags.FLAGS["style"].help = "an arm; given again for each"  # absl says that in a line of its own
 _SEED = flags.DEFINE_integer("seed", 0, "of prompts, mixes and orders", lower_bound=0)
 _WHICH = flags.DEFINE_enum(
     "which", "summary", ["summary", "keyframes", "all"], "captions of the video, of its parts, both"
@@ -45,17 +35,9 @@ _COLUMNS = flags.DEFINE_list("columns", [], "such as id=clip,detailed=long_capti
 _NAME = flags.DEFINE_string("video_name", "", "path of a video by {id}, {video_id}, {number}")
 _ONLY = flags.DEFINE_string("only", "", "take videos alone whose path begins like this REGEX")
 _VIDEOS = flags.DEFINE_string("videos", "", "folder of the videos; each is then looked for")
-_MEDIA = flags.DEFINE_enum("media", "video", ["video", "image"], "what records show")
-_SUFFIX = flags.DEFINE_string("suffix", ".jpg", "ending of the pictures, for --media=image")
+_MEDIA = flags.DEFINE_string("media", "video", "what records show: video, or image:.jpg for grids")
 _PROMPTS = flags.DEFINE_string("prompts", None, "file of questions, one a line (eight of ours)")
 _SHORT = flags.DEFINE_string("short_from", None, "Panda-70M CSV to join short captions from")
-_OVERLAP = flags.DEFINE_float(
-    "short_overlap",
-    0.5,
-    "least intersection over union of a joined caption's seconds and the clip's",
-    lower_bound=0.01,
-    upper_bound=1,
-)
 _FALLBACK = flags.DEFINE_enum(
     "fallback_encoding", "", ["", "cp1252", "latin-1"], "of rows that are not UTF-8"
 )
@@ -66,12 +48,8 @@ _LEFT = flags.DEFINE_float(
     "max_left_out", 0.01, "share of rows that may be unusable", lower_bound=0, upper_bound=1
 )
 _CONFIG = config_flags.DEFINE_config_file("config", None, "for arrayrecord: the run's config")
-_CODEC = flags.DEFINE_string("codec", "png", "for arrayrecord: png, webp, ppm or jpeg[:QUALITY]")
-_STORE_AS = flags.DEFINE_enum(
-    "store_as",
-    "views",
-    ["views", "grid"],
-    "for arrayrecord: this tiling's views, or whole pictures",
+_CODEC = flags.DEFINE_string(
+    "codec", "png", "for arrayrecord: png, webp, ppm, jpeg; png,grid keeps whole pictures"
 )
 _WORKERS = flags.DEFINE_integer("workers", 1, "processes at work", lower_bound=1)
 _MIX = flags.DEFINE_string("replace_captions", None, "a conversation mix, JSON or JSONL")
@@ -131,13 +109,14 @@ def _stores(report) -> None:
     start_jax()
     from sg4v_jax.tasks import run_setup
 
+    codec, _, store_as = _CODEC.value.partition(",")
     made = shards.write_stores(
         report,
         out=_OUT.value,
         root=_VIDEOS.value,
         spec=run_setup.model_settings(_CONFIG.value).inputs,
-        codec=_CODEC.value,
-        store_as=_STORE_AS.value,
+        codec=codec,
+        store_as=store_as or "views",
         workers=_WORKERS.value,
         max_skipped=_LEFT.value,
     )
@@ -179,6 +158,7 @@ def _making(target: str):
     pairs = [column.partition("=") for column in _COLUMNS.value]
     if bad := next((a for a, _, b in pairs if not a or not b), None):
         raise ConfigError(f"--columns: {bad!r} names no column", mend="write field=column")
+    media, _, suffix = _MEDIA.value.partition(":")
     return Making(
         source=_SOURCE.value or "",
         target=target,
@@ -190,13 +170,12 @@ def _making(target: str):
             columns={field: name for field, _, name in pairs},
             video_name=_NAME.value,
         ),
-        write=WriteOptions(media=_MEDIA.value, suffix=_SUFFIX.value),
+        write=WriteOptions(media=media, suffix=suffix or ".jpg"),
         fallback=_FALLBACK.value,
         only=_ONLY.value,
         videos=_VIDEOS.value,
         limit=_LIMIT.value,
         tokenizer=_TOKENIZER.value,
-        short_overlap=_OVERLAP.value,
     )
 
 
