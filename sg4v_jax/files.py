@@ -35,6 +35,15 @@ def is_remote(name: str | os.PathLike) -> bool:
     return "://" in os.fspath(name)
 
 
+def absolute(name: str | os.PathLike) -> epath.Path:
+    """`name` as a path that does not depend on the working directory; links are followed.
+
+    `epath` would put the working directory before `gs://`.
+    """
+    found = path(name)
+    return found if is_remote(found) else found.resolve()
+
+
 def append(name: str | os.PathLike, text: str) -> None:
     """Adds `text` at the end of a file that one process writes.
 

@@ -1,4 +1,4 @@
-"""`gs://` addresses, with fsspec's memory file system standing in for the cloud.
+"""`gs://` addresses, with a bucket in memory standing in for the cloud (`gcs_stand_in.py`).
 
 What this proves is that nothing goes around the path layer; the cloud itself was not asked.
 """
@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 
-import fsspec
 import numpy as np
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 
 from sg4v_jax import files, jobs
 from sg4v_jax.batch import Batch
@@ -34,37 +32,13 @@ from sg4v_jax.train.metrics import MetricsLog
 from sg4v_jax.train.metrics import read as read_metrics
 from sg4v_jax.video.anyres import AnyRes
 from sg4v_jax.world.dataset import make_dataset
-
-
-class Bucket(MemoryFileSystem):
-    """`gs://` in memory; as in an object store, nothing can be appended or renamed in place."""
-
-    protocol = ("gs", "gcs")
-    store = {}  # noqa: RUF012 (of this class, apart from memory://)
-    pseudo_dirs = [""]  # noqa: RUF012
-    cachable = False
-
-    @classmethod
-    def _strip_protocol(cls, path):
-        for start in ("gs://", "gcs://"):
-            path = path.removeprefix(start)
-        return super()._strip_protocol(path)
-
-    def _open(self, path, mode="rb", **options):
-        assert mode in ("rb", "wb", "xb"), f"an object store cannot open for {mode!r}"
-        return super()._open(path, mode=mode, **options)
-
-    def cp_file(self, *_, **__):
-        raise AssertionError("renamed in an object store: a copy, not at once")
+from tests import gcs_stand_in
 
 
 @pytest.fixture
 def bucket(monkeypatch, tmp_path) -> str:
     """An address in an empty bucket; what is fetched of it goes below `tmp_path`."""
-    for name in Bucket.protocol:
-        fsspec.register_implementation(name, Bucket, clobber=True)
-    Bucket.store.clear()
-    Bucket.pseudo_dirs[:] = [""]
+    gcs_stand_in.install()
     monkeypatch.setenv("SG4V_CACHE", str(tmp_path / "cache"))
     read._open.cache_clear()
     read._catalog.cache_clear()
@@ -228,3 +202,18 @@ def test_captions_are_built_in_a_bucket(bucket, tmp_path):
     for name in names:
         there = files.path(f"{bucket}/arms/{name}").read_bytes()
         assert there == (tmp_path / "arms" / name).read_bytes()
+
+
+def test_a_whole_run_lives_in_a_bucket_and_goes_on_there(tiny, trained):
+    # In a process of its own: TensorStore asks once where the cloud is.
+    done = tiny.run(str(tiny.config_file), "gs://bucket/run", program=("-m", "tests.gcs_stand_in"))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    names = {name.removeprefix("/bucket/run/") for name in found["objects"]}
+    wanted = ("config.json", "metrics.jsonl", "skipped.jsonl", "parameters.txt", "model.json")
+    assert {*wanted, "tokenizer.json", "index/train.json"} <= names
+    assert any(name.startswith("checkpoints/12/trained/") for name in names)
+    assert "resume at step 4 of 12" in done.stderr
+    # The same losses as an uninterrupted run on the local disk.
+    local = [json.loads(x) for x in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [row["loss"] for row in found["log"]] == [row["loss"] for row in local]

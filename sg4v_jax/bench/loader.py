@@ -8,8 +8,8 @@ ratios. A grid here is one video (or one rendered grid) made into tiles.
   original  the original's way (`bench.original`) from video to f32 pixel values; no text; one
             thread a worker, as in torch's loader
   png, jpg  as mp4, from grids rendered before
-  arrayrecord tiff, arrayrecord jpeg
-            as mp4, from a store of the grids' views (`data.store`)
+  arrayrecord, jpeg record
+            as mp4, from a store of the grids' views (`data.store`), exact or as JPEG
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ import numpy as np
 from sg4v_jax.bench import clips, machine, original, stages, streams, transfer
 from sg4v_jax.data.inputs import InputSpec
 from sg4v_jax.data.pipeline import batches
+from sg4v_jax.data.store.pictures import DEFAULT
 from sg4v_jax.errors import ConfigError
 
 OURS, ORIGINAL = "mp4", "original"
-RENDERED, CODECS = ("png", "jpg"), ("tiff", "jpeg")
-METHODS = (OURS, ORIGINAL, *RENDERED, *(f"arrayrecord {codec}" for codec in CODECS))
+RENDERED = ("png", "jpg")
+STORED = {"arrayrecord": DEFAULT, "jpeg record": "jpeg"}  # method -> codec of its store
+METHODS = (OURS, ORIGINAL, *RENDERED, *STORED)
 # A v5e host has 8 chips; at 4 grids a chip and 45 % of its peak a step of the whole 8B model takes
 # 4.36 s by arithmetic (not measured). Real samples have more positions, and slower steps.
 STEP_SECONDS, STEP_GRIDS = 4.36, 32
@@ -144,9 +146,8 @@ def _sources(
     for suffix in RENDERED:
         grids = clips.render(paths, spec=spec, folder=folder, suffix=suffix)
         sources[suffix] = clips.rows(grids, kind="image", spec=spec)
-    for codec in CODECS:
-        rows = clips.stored(paths, spec=spec, folder=folder, codec=codec)
-        sources[f"arrayrecord {codec}"] = rows
+    for method, codec in STORED.items():
+        sources[method] = clips.stored(paths, spec=spec, folder=folder, codec=codec)
     if with_original:
         # Ours shuffles every pass anew and this does not, but each timing is of whole passes.
         sources[ORIGINAL] = original.PixelValues(paths, spec=spec, length=_ENDLESS)

@@ -28,6 +28,7 @@ VERBS = {
     "data split": ("data_split", "take a published mix apart into its named parts"),
     "data check": ("data_check", "see which data of a config is there, part by part"),
     "data budget": ("data_budget", "choose the size of a row by what it wastes"),
+    "data render": ("data_render", "render a config's videos once, for training that opens none"),
     "data stats": ("data_stats", "what training texts are made of, arms side by side"),
     "data show": ("data_show", "look at training rows as the model gets them"),
     "bench answers": ("bench_answers", "measure the predictor: questions a second, idle device"),

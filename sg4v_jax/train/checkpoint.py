@@ -72,7 +72,7 @@ class Checkpoints:
         self._folder.mkdir(parents=True, exist_ok=True)
         policy = _policies.AnyPreservationPolicy([_policies.LatestN(n=keep), _KeepBest(self)])
         self._orbax = ocp.training.Checkpointer(
-            self._folder.resolve(), preservation_policy=policy, cleanup_tmp_directories=True
+            files.absolute(self._folder), preservation_policy=policy, cleanup_tmp_directories=True
         )
         self._writing: int | None = None  # the step that is written in the background
         self._quiet = _Quiet()
@@ -214,9 +214,9 @@ class Checkpoints:
 
     def _save_frozen(self, frozen: Mapping[str, jax.Array]) -> None:
         """As no step is there yet, nothing depends on what an earlier start may have left."""
-        folder = self._workdir.resolve() / FROZEN
+        folder = files.absolute(self._workdir) / FROZEN
         if self._hosts.primary:
-            for old in self._workdir.resolve().glob(f"{FROZEN}*"):
+            for old in files.absolute(self._workdir).glob(f"{FROZEN}*"):
                 if old.name == FROZEN or "orbax-checkpoint-tmp" in old.name:
                     old.rmtree()
         self._hosts.gather("old frozen part removed", "yes")

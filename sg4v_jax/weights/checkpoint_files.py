@@ -97,7 +97,7 @@ def read_params(
     folder = files.path(workdir) / CHECKPOINTS
     if not folder.is_dir():
         return None
-    orbax = ocp.training.Checkpointer(folder.resolve())
+    orbax = ocp.training.Checkpointer(files.absolute(folder))
     try:
         number = _choose(workdir, [c.step for c in orbax.checkpoints], step=step)
         if number is None:
@@ -165,4 +165,4 @@ def frozen_folder(workdir: str | os.PathLike, *, count: int):
             f"{folder}: no such folder, but its checkpoints leave {count} frozen parameters to it",
             mend=f"copy {FROZEN}/ together with {CHECKPOINTS}/",
         )
-    return folder.resolve()
+    return files.absolute(folder)

@@ -47,7 +47,7 @@ def write(
     Raises:
       StorageError: the disk is full or not writable; an earlier checkpoint is unchanged.
     """
-    target = files.path(folder).resolve() / FOLDER
+    target = files.absolute(folder) / FOLDER
     temporary = target.parent / f"{FOLDER}.tmp-{os.getpid()}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ def read(folder: str | os.PathLike) -> dict[str, Stored]:
     Raises:
       CheckpointError: there are none, or one is damaged.
     """
-    tree = files.path(folder).resolve() / FOLDER / _TREE
+    tree = files.absolute(folder) / FOLDER / _TREE
     if not tree.is_dir():
         raise CheckpointError(
             f"{folder}: no {FOLDER}", mend="write them with `sg4v convert import`"
@@ -197,7 +197,7 @@ def load(
         )
         for path, x in read(folder).items()
     }
-    target = files.path(folder).resolve() / FOLDER
+    target = files.absolute(folder) / FOLDER
     try:
         with _quiet(), _context():
             return ocp.load(os.fspath(target), wanted)
