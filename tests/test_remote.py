@@ -204,6 +204,7 @@ def test_captions_are_built_in_a_bucket(bucket, tmp_path):
         assert there == (tmp_path / "arms" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_whole_run_lives_in_a_bucket_and_goes_on_there(tiny, trained):
     # In a process of its own: TensorStore asks once where the cloud is.
     done = tiny.run(str(tiny.config_file), "gs://bucket/run", program=("-m", "tests.gcs_stand_in"))

@@ -139,6 +139,7 @@ def test_the_table_and_the_page(tokenizer, tmp_path):
     assert "&lt;s&gt;.jsonl" in page and "<script" not in page
 
 
+@pytest.mark.slow
 def test_the_verb(files_):
     words = ["one=" + str(files_ / "captions.jsonl"), f"--json={files_ / 'out.json'}"]
     words += ["--tagged=0", "--template=llama_3_bare", f"--html={files_ / 'out.html'}"]

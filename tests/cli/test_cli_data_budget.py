@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 
 def sg4v(tiny, *words: str) -> subprocess.CompletedProcess:
     return subprocess.run(
@@ -31,6 +33,7 @@ def test_a_config(tiny, tmp_path):
     assert found["lengths"]["positions"]["max"] <= found["packed"][0]["budget"]["positions"]
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said(tiny):
     done = sg4v(tiny, "--mix=released_181k", "--records=300", "--rows=1,2")
     assert done.returncode == 2 and "--rows=1,2" in done.stderr and "Traceback" not in done.stderr

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sg4v_jax.data.readers import READERS
 from sg4v_jax.data.store import catalog
 
 
+@pytest.mark.slow
 def test_parts_become_stores(tiny, tmp_path):
     words = ("data", "render", f"--config={tiny.config_file}", f"--out={tmp_path}", "--shards=2")
     done = tiny.run(*words)
