@@ -102,7 +102,11 @@ def test_the_names_of_a_whole_tempcompass_run_are_all_known(mini, answered, tmp_
     for name, value in run.scores["averages"].items():
         assert averages.estimate(run, name, value).value == pytest.approx(value), name
     assert "replay:judge.jsonl" in notes.judge_note(run)
-    assert "not comparable" in notes.judge_note(run)
+    assert "they compare if they are those of gpt-3.5-turbo-1106" in notes.judge_note(run)
+    for name, compares in (("openai:gpt-3.5-turbo-1106", True), ("openai:llama", False)):
+        judge = {**run.scores["judge"], "name": name}
+        other = dataclasses.replace(run, scores={**run.scores, "judge": judge})
+        assert ("not comparable" not in notes.judge_note(other)) == compares
 
 
 def test_an_average_of_a_strange_name_or_value_gets_no_interval(runs):

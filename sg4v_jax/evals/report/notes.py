@@ -7,14 +7,8 @@ from collections.abc import Mapping, Sequence
 from sg4v_jax.evals.benchmarks import open_benchmark
 from sg4v_jax.evals.report.runs import TITLES, Run
 
-# The judge whose numbers are published, for the rows that need one.
-JUDGES = {
-    "tempcompass": "gpt-3.5-turbo-1106",
-    "videobench": "gpt-3.5-turbo-0613",
-    "videochatgpt": "gpt-3.5-turbo-0125",
-}
 # Parts of `score`'s warnings that the notes tell in their own words.
-_TOLD = ("the published file has", "wanted a judge", "have no rating", "a judge other than")
+_TOLD = ("the published file has", "wanted a judge", "have no rating", "is not the published one")
 _PROTOCOLS = {
     "sg4v": "as the released scripts of ShareGPT4Video ask and score",
     "official": "as the benchmark's authors ask and score",
@@ -75,7 +69,8 @@ def judge_note(run: Run) -> str:
     judged = sum(r.judged for r in run.rows)
     if not judged and not unjudged:
         return ""
-    official = JUDGES.get(run.benchmark, "")
+    published = open_benchmark(run.benchmark).JUDGES
+    official = " or ".join(published)
     if name == "none":
         unrated = sum(r.rating is None for r in run.rows)
         text = f"No judge: {unjudged} answers that no rule reads"
@@ -87,7 +82,9 @@ def judge_note(run: Run) -> str:
             text += " count as wrong"
         return f"{text}. The published numbers have a judge ({official})."
     text = f"Judged by {name}: {judged} answers; {unjudged} stayed unjudged."
-    if official and official not in name:
+    if name.startswith("replay:"):
+        text += f" These are stored replies; they compare if they are those of {official}."
+    elif name.removeprefix("openai:") not in published:
         text += f" Published numbers are judged by {official}: not comparable."
     return text
 
