@@ -18,8 +18,8 @@ ROOT = pathlib.Path(__file__).parent.parent / PACKAGE
 LONGEST_FILE = 500
 
 LEVELS = {
-    0: ("", "errors", "files", "batch", "sharding"),
-    1: ("chips", "jobs", "report", "video", "text", "world", "endpoint"),
+    0: ("", "errors", "files", "batch", "chips", "sharding"),
+    1: ("jobs", "report", "video", "text", "world", "endpoint"),
     2: ("models", "data"),
     3: ("weights",),
     4: ("train", "infer"),

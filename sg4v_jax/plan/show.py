@@ -122,12 +122,12 @@ def _time(plan: dict[str, Any]) -> Table:
         f"Time of {plan.get('unit', 'one step')}, estimated (nothing here is measured)",
         ["part", "", ""],
     )
-    table.add_row("computation", seconds(time["compute"]), "compiler's cycles over the clock")
+    table.add_row("computation", seconds(time["compute"]), "cycles / clock")
     table.add_row("Pallas kernels", seconds(time["attention"]), "arithmetic")
-    table.add_row("exposed communication", seconds(time["exposed"]), "bytes over links")
+    table.add_row("exposed communication", seconds(time["exposed"]), "bytes / links")
     table.add_row("hidden communication", f"({seconds(time['hidden'])})", "beside computation")
     low, high = time["range"]
-    table.add_row("in all", f"{seconds(low)} to {seconds(high)}", "the sum, 15 % either way")
+    table.add_row("in all", f"{seconds(low)} to {seconds(high)}", "15 % either way")
     table.columns[2].justify = "left"
     return table
 
