@@ -53,6 +53,25 @@ class Chip:
 # three times as long by the compiler's own estimate as the product and one reduction.
 _COMMON = {"xla_jf_spmd_threshold_for_windowed_einsum_mib": "1000000"}
 
+# SparseCores gather weights and scatter gradients while the tensor core computes. Without these flags
+# v5p and v6e send both before and after the products, and reduce whole gradients where a part is kept
+# (as MaxText's defaults do); v5e, which has no SparseCore, hides its gathers by default.
+_SPARSE_CORE = dict.fromkeys(
+    (
+        "xla_tpu_enable_sparse_core_collective_offload_all_gather",
+        "xla_tpu_enable_sparse_core_collective_offload_2d_all_gather",
+        "xla_tpu_enable_sparse_core_collective_offload_3d_all_gather",
+        "xla_tpu_enable_sparse_core_collective_offload_reduce_scatter",
+        "xla_tpu_enable_sparse_core_collective_offload_nd_reduce_scatter",
+        "xla_tpu_enable_sparse_core_reduce_scatter_v2",
+        "xla_tpu_enable_all_gather_offload_tracing",
+        "xla_tpu_enable_reduce_scatter_offload_tracing",
+        "xla_tpu_use_tc_device_shape_on_sc",
+        "xla_sc_disable_megacore_partitioning",
+    ),
+    "true",
+)
+
 CHIPS: Mapping[str, Chip] = {
     c.name: c
     for c in (
@@ -96,7 +115,7 @@ CHIPS: Mapping[str, Chip] = {
             dcn=6.25e9,
             host=(2, 2, 1),
             cores=2,
-            flags=_COMMON,
+            flags={**_COMMON, **_SPARSE_CORE},
         ),
         Chip(
             name="v6e",
@@ -110,7 +129,7 @@ CHIPS: Mapping[str, Chip] = {
             dcn=12.5e9,
             host=(2, 2, 1),
             cores=1,
-            flags=_COMMON,
+            flags={**_COMMON, **_SPARSE_CORE},
         ),
     )
 }

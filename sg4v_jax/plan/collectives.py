@@ -17,6 +17,7 @@ import numpy as np
 from sg4v_jax.plan import hlo
 
 KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute")
+BETWEEN = "between slices"  # over the data center's network, through the hosts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Collective:
     def sent(self, chips: int) -> float:
         """Bytes that each chip sends in all, of a program on `chips` chips."""
         n = len(self.group) or chips
-        if self.kind == "collective-permute":
+        if self.kind in ("collective-permute", BETWEEN):
             return self.times * self.size
         return self.times * self.size * (n - 1) / n * (2 if self.kind == "all-reduce" else 1)
 
@@ -58,7 +59,7 @@ def find(module: hlo.Module) -> list[Collective]:
     found, seen = [], set()
     places = {i.name: (name, at) for name, at, i in _numbered(module)}
     for i, times, inside in module.walk():
-        kind, start = _kind(i.opcode)
+        kind, start = _kind(i)
         if kind is None:
             continue
         fused = "async_collective_fusion_config" in i.text
@@ -89,16 +90,18 @@ def _numbered(module):
             yield name, at, i
 
 
-def _kind(opcode: str) -> tuple[str | None, bool]:
+def _kind(i: hlo.Instruction) -> tuple[str | None, bool]:
     """`all-gather-start` -> (`all-gather`, True); (None, False) for what is no collective."""
-    name, start = opcode.removesuffix("-start"), opcode.endswith("-start")
+    if i.opcode == "send" and "is_host_transfer=true" in i.text:
+        return BETWEEN, True
+    name, start = i.opcode.removesuffix("-start"), i.opcode.endswith("-start")
     return (name, start) if name in KINDS else (None, False)
 
 
 def _size(i: hlo.Instruction, kind: str, *, start: bool) -> float:
     arrays = i.arrays
-    if start and kind == "collective-permute":
-        arrays = arrays[:1]  # (sent, received, two contexts)
+    if kind == BETWEEN or start and kind == "collective-permute":
+        arrays = arrays[:1]  # what is sent; then what is received, contexts, tokens
     elif start and kind == "all-gather":
         arrays = arrays[len(arrays) // 2 :]  # (shards, wholes)
     return hlo.size_of(arrays)
@@ -158,7 +161,7 @@ class Total:
 def totals(found: Sequence[Collective], *, chips: int) -> list[Total]:
     """Collectives by kind, kinds that do not occur left out."""
     rows = []
-    for kind in KINDS:
+    for kind in (*KINDS, BETWEEN):
         own = [c for c in found if c.kind == kind]
         if own:
             rows.append(

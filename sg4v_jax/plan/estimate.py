@@ -90,10 +90,13 @@ def estimate(
     found = collectives.find(module)
     kernels = attention.find(module)
     compute = module.cycles_of() / chip.clock
-    took = lambda c: (
-        c.sent(slice_.chips)
-        / slice_.bandwidth([coordinates[d] for d in c.group or range(len(coordinates))])
-    )
+
+    def took(c: collectives.Collective) -> float:
+        if c.kind == collectives.BETWEEN:
+            return c.sent(slice_.chips) / chip.dcn
+        group = [coordinates[d] for d in c.group or range(len(coordinates))]
+        return c.sent(slice_.chips) / slice_.bandwidth(group)
+
     hidden = sum(took(c) for c in found if c.overlapped)
     shown = sum(took(c) for c in found if not c.overlapped)
     return Estimate(

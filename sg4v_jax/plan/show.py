@@ -196,6 +196,6 @@ def closing(plan: dict[str, Any]) -> list[str]:
         named = ", ".join(f"{name} {n:.0f}" for name, n in kernels.items())
         lines.append(f"kernels a step: {named}")
     lines.append("; ".join(f"{k} {v}" for k, v in plan["versions"].items()))
-    lines.append(f"flags: {' '.join(f'{k}={v}' for k, v in plan['flags'].items()) or 'none'}")
+    lines.append(f"compiler flags: {' '.join(f'{k}={v}' for k, v in plan['flags'].items())}")
     lines.append(f"compiled in {plan['compile_seconds']:.0f} s of processor time; {plan['label']}")
     return lines

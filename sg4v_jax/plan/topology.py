@@ -177,14 +177,5 @@ _LIBTPU_NAME = {"v5p": "v5"}
 
 def coordinates(devices: Sequence, slice_: Slice) -> list[tuple[int, ...]]:
     """Where each device stands: its chip's coordinates, then the number of its slice."""
-    size, found = len(slice_.shape), []
-    for device in devices:
-        if hasattr(device, "coords"):
-            found.append((*device.coords[:size], 0))
-            continue
-        # A device of several slices tells its place only in words.
-        inner = re.search(r"\((\d+(?:,\d+)*)\)\)", str(device))
-        number = re.search(r"slice_id=(\d+)", str(device))
-        place = tuple(int(n) for n in inner[1].split(","))
-        found.append((*place[:size], int(number[1])))
-    return found
+    size = len(slice_.shape)
+    return [(*d.coords[:size], getattr(d, "slice_index", 0)) for d in devices]

@@ -271,3 +271,23 @@ def test_what_a_sparse_core_sends_is_hidden_where_work_stands_beside_it():
     assert found["all-gather"].overlapped
     assert not found["reduce-scatter"].overlapped
     assert found["reduce-scatter"].size == found["all-gather"].size == 64 * 256 * 2
+
+
+SLICES = """\
+HloModule jit_step
+
+ENTRY %main (p: f32[1024]) -> f32[1024] {
+  %send = (f32[1024]{0:T(128)}, u32[], token[]) send(%p, %token), channel_id=2, is_host_transfer=true
+  %send-done = token[] send-done(%send), channel_id=2, is_host_transfer=true
+  ROOT %copy.1 = f32[1024]{0:T(128)} copy(%p)
+}
+"""
+
+
+def test_what_goes_between_slices_takes_the_network():
+    (found,) = collectives.find(hlo.parse(SLICES))
+    assert (found.kind, found.size, found.overlapped) == (collectives.BETWEEN, 4096, False)
+    two = topology.parse("v5e-4", slices=2)
+    guess = estimate.estimate(SLICES, two, coordinates=[(0, 0, 0)] * 8)
+    assert guess.exposed == pytest.approx(4096 / CHIPS["v5e"].dcn)
+    assert [t.kind for t in guess.traffic] == [collectives.BETWEEN]

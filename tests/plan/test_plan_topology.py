@@ -77,10 +77,9 @@ def test_slices_are_joined_by_the_slower_network():
     assert two.bandwidth([(0, 0, 0), (0, 0, 1)]) == CHIPS["v5e"].dcn < CHIPS["v5e"].link
 
 
-def test_a_device_of_several_slices_tells_its_place_in_words():
+def test_a_device_tells_its_place_and_its_slice():
     class Device:
-        def __str__(self):
-            return "MegaScalePjRtDevice(wrapped=TPU_15(process=3,(3,2,0,0)), slice_id=1)"
+        coords, slice_index = [3, 2, 0], 1
 
     assert topology.coordinates([Device()], parse("v5e-16", slices=2)) == [(3, 2, 1)]
 
