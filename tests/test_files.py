@@ -132,3 +132,28 @@ def test_assets_are_files_of_the_package():
     tokenizer = files.path("asset:world/tokenizer.json")
     assert tokenizer.is_file()
     assert tokenizer.parent.parent.name == "assets"
+
+
+def test_absolute_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(files.absolute("a/b")) == str(tmp_path.resolve() / "a" / "b")
+    assert str(files.absolute("gs://bucket/a")) == "gs://bucket/a"  # not behind the folder
+
+
+def test_text_is_appended(tmp_path, small_disk):
+    files.append(tmp_path / "log", "one\n")
+    files.append(tmp_path / "log", "two\n")
+    with small_disk(4), pytest.raises(StorageError, match="cannot write .*log: File too large"):
+        files.append(tmp_path / "log", "three\n")
+    assert (tmp_path / "log").read_text() == "one\ntwo\n"
+
+
+def test_a_local_file_is_moved_whole(tmp_path):
+    (tmp_path / "new").write_bytes(b"new")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "x").write_bytes(b"old")
+    files.put(tmp_path / "new", tmp_path / "there" / "x")
+    assert (tmp_path / "there" / "x").read_bytes() == b"new"
+    with pytest.raises(StorageError, match="cannot write"):
+        files.put(tmp_path / "gone", tmp_path / "there" / "y")
+    assert [p.name for p in (tmp_path / "there").iterdir()] == ["x"]

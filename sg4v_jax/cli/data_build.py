@@ -49,7 +49,7 @@ _LEFT = flags.DEFINE_float(
 )
 _CONFIG = config_flags.DEFINE_config_file("config", None, "for arrayrecord: the run's config")
 _CODEC = flags.DEFINE_string(
-    "codec", "png", "for arrayrecord: png, webp, ppm, jpeg; png,grid keeps whole pictures"
+    "codec", "tiff", "for arrayrecord: tiff, png, webp, ppm, jpeg; png,grid keeps whole pictures"
 )
 _WORKERS = flags.DEFINE_integer("workers", 1, "processes at work", lower_bound=1)
 _MIX = flags.DEFINE_string("replace_captions", None, "a conversation mix, JSON or JSONL")

@@ -349,6 +349,21 @@ def test_a_catalog_that_was_changed(copy, file, change, message):
 
 
 @pytest.mark.parametrize(
+    ("field", "value"),
+    [("shard", 4), ("shard", -1), ("number", 99), ("number", -1), ("size", [0, 5]), ("size", [5])],
+)
+def test_a_place_that_is_not_in_the_store(copy, field, value):
+    lines = [json.loads(x) for x in (copy / "records.jsonl").read_text().splitlines()]
+    (lines[1]["visuals"][0] if field == "size" else lines[1])[field] = value
+    data, checksum = catalog.lines_bytes(map(json.dumps, lines))
+    (copy / "records.jsonl").write_bytes(data)
+    told = json.loads((copy / "store.json").read_text()) | {"records_sha256": checksum}
+    (copy / "store.json").write_text(json.dumps(told))
+    with pytest.raises(RecordError, match=r"records.jsonl: line 2: a field is missing or wrong"):
+        read_store(copy)
+
+
+@pytest.mark.parametrize(
     "options", [dict(codec="gif"), dict(codec="jpeg:0"), dict(store_as="tiles"), dict(shards=-1)]
 )
 def test_settings_that_no_store_has(mixed, spec, tmp_path, options):

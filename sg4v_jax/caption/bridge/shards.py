@@ -17,6 +17,7 @@ from sg4v_jax.caption.bridge import styles
 from sg4v_jax.data.inputs import InputSpec
 from sg4v_jax.data.readers import read_arrayrecord, read_llava_json
 from sg4v_jax.data.record import Record
+from sg4v_jax.data.store.pictures import DEFAULT
 from sg4v_jax.data.store.write import write_shards
 from sg4v_jax.errors import RecordError
 
@@ -27,7 +28,7 @@ def write_stores(
     out: str | os.PathLike,
     root: str | os.PathLike,
     spec: InputSpec,
-    codec: str = "png",
+    codec: str = DEFAULT,
     store_as: str = "views",
     workers: int = 1,
     max_skipped: float = 0.01,

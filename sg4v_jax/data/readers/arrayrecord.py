@@ -33,12 +33,12 @@ def read_arrayrecord(
         type; names the file.
     """
     store = seal.seal(catalog.folder_of(path))
-    paths = [str(files.path(store.path(shard))) for shard in store.shards]
+    shards = [(str(files.path(store.path(shard))), shard.records) for shard in store.shards]
     where = f"{store.folder}/{catalog.RECORDS}"
     records = []
     for number, line in enumerate(catalog.read_lines(store), 1):
         try:
-            records.append(_record(line, paths=paths, store=store.folder))
+            records.append(_record(line, shards=shards, store=store.folder))
         except (KeyError, IndexError, TypeError, ValueError) as e:
             raise RecordError(
                 f"{where}: line {number}: a field is missing or wrong: {e!r}",
@@ -47,17 +47,26 @@ def read_arrayrecord(
     return fields.numbered(records)
 
 
-def _record(line: dict, *, paths: list[str], store: str) -> Record:
+def _record(line: dict, *, shards: list[tuple[str, int]], store: str) -> Record:
     turns = tuple(conversation_turns(line, where=store))
-    shard, number = paths[line["shard"]], int(line["number"])
+    (shard, count), number = shards[line["shard"]], line["number"]
+    if line["shard"] < 0 or not 0 <= number < count:
+        raise ValueError(f"shard {line['shard']}, record {number} of {count}")
     visuals = tuple(
         Visual(
             kind=about["kind"],
             path=about["path"],
             bounds=about["bounds"] and tuple(about["bounds"]),
             fps=about["fps"],
-            slot=Slot(shard, number, place, tuple(about["size"]), about["substituted"]),
+            slot=Slot(shard, number, place, _size(about["size"]), about["substituted"]),
         )
         for place, about in enumerate(line["visuals"])
     )
     return Record(line["id"], store, visuals, turns, part=line["part"])
+
+
+def _size(value: list) -> tuple[int, int]:
+    width, height = value
+    if not (isinstance(width, int) and isinstance(height, int) and min(width, height) > 0):
+        raise ValueError(f"size {value}")
+    return width, height
