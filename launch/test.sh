@@ -17,7 +17,7 @@ everything=0
 if [[ ${1:-} == --all ]]; then
   everything=1
   chosen=()
-  extras=(dev torch realtest gguf captions tensorboard bench fast tfds tpu)
+  extras=(dev torch realtest gguf captions tensorboard bench fast tfds tpu gcs)
   shift
 fi
 
