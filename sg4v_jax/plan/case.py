@@ -10,10 +10,11 @@ import jax
 import ml_collections
 from jax.sharding import Mesh
 
-from sg4v_jax import chips, files, sharding
+from sg4v_jax import files, sharding
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.errors import ConfigError
-from sg4v_jax.plan import topology
+from sg4v_jax.plan import recipe, topology
+from sg4v_jax.plan.recipe import Recipe
 from sg4v_jax.plan.topology import Slice
 from sg4v_jax.tasks import run_setup, step_of
 from sg4v_jax.weights.store import ModelSettings
@@ -30,6 +31,7 @@ class Case:
       mesh: sizes by axis.
       budget: what a row holds; None: as the config says.
       flags: of the compiler, beside the generation's own.
+      recipe: the config's own rows and budgets, whatever is planned.
     """
 
     config: ml_collections.ConfigDict
@@ -37,6 +39,7 @@ class Case:
     mesh: Mapping[str, int]
     budget: Budget | None = None
     flags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    recipe: Recipe | None = None
 
     @property
     def row(self) -> Budget:
@@ -90,13 +93,14 @@ def of_config(
 
     A synthetic `budget` has 128 rows a step unless `rows` says otherwise.
     """
+    own = recipe.of_config(config)
     config = copy.deepcopy(config)
     with config.unlocked():
         if rows or budget is not None:
             config.data.batch_rows = rows or SYNTHETIC_ROWS
         if remat:
             config.model.remat = remat
-    return Case(config, slice_, dict(mesh or config.run.mesh), budget, dict(flags or {}))
+    return Case(config, slice_, dict(mesh or config.run.mesh), budget, dict(flags or {}), own)
 
 
 def model_settings(config: ml_collections.ConfigDict) -> tuple[ModelSettings, str]:
@@ -160,11 +164,6 @@ def parse_flags(text: str) -> dict[str, str]:
             raise ConfigError(f"--flags: {part!r} has no value", mend="write name=value,name=value")
         options[name.lstrip("-")] = value
     return options
-
-
-def chip_of(mesh: Mesh) -> chips.Chip | None:
-    """The generation that a mesh is made of."""
-    return chips.of_kind(mesh.devices.flat[0].device_kind)
 
 
 def versions() -> dict[str, str]:

@@ -116,8 +116,8 @@ def refusal(done: NoRoom, *, hbm: float, advice: str) -> dict[str, Any]:
     }
 
 
-_SIZE = r"([\d.]+)([KMG])"
-_UNIT = {"K": GIB / 2**20, "M": GIB / 2**10, "G": GIB}
+_SIZE = r"([\d.]+)([KMGT])"
+_UNIT = {"K": GIB / 2**20, "M": GIB / 2**10, "G": GIB, "T": GIB * 2**10}
 
 
 def sizes_of(message: str) -> tuple[float | None, float | None]:

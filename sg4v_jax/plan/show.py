@@ -197,5 +197,12 @@ def closing(plan: dict[str, Any]) -> list[str]:
         lines.append(f"kernels a step: {named}")
     lines.append("; ".join(f"{k} {v}" for k, v in plan["versions"].items()))
     lines.append(f"compiler flags: {' '.join(f'{k}={v}' for k, v in plan['flags'].items())}")
+    if own := plan.get("own_rows"):
+        lines.append(
+            f"the config's own rows: {own['rows']} a step of {own['positions']} positions, "
+            f"{own['tiles']} tiles, {own['scored']} scored; {own['samples_a_row']} samples a row, "
+            f"{own['samples_a_step']} a step"
+            + ("; hours come from those alone" if plan["row"]["synthetic"] else "")
+        )
     lines.append(f"compiled in {plan['compile_seconds']:.0f} s of processor time; {plan['label']}")
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 from typing import Any
@@ -69,6 +70,7 @@ def describe(case: Case, program, parts: dict[str, int]) -> dict[str, Any]:
             "scored": case.row.scored,
             "synthetic": case.budget is not None,
         },
+        "own_rows": describe_recipe(case.recipe),
         "remat": config.model.remat,
         "vocab_chunks": config.optim.vocab_chunks,
         "parameters": {
@@ -79,6 +81,18 @@ def describe(case: Case, program, parts: dict[str, int]) -> dict[str, Any]:
         "remarks": [r for r in (model_settings(config)[1],) if r],
         "memory": {"parts": parts, "usable": case.slice.chip.hbm},
         "versions": versions(),
+    }
+
+
+def describe_recipe(own: recipe.Recipe | None) -> dict[str, int] | None:
+    """The recipe's real budgets, as JSON."""
+    if own is None:
+        return None
+    return {
+        **dataclasses.asdict(own.budget),
+        "rows": own.rows,
+        "samples_a_row": own.samples_a_row,
+        "samples_a_step": own.samples_a_step,
     }
 
 

@@ -84,6 +84,7 @@ def test_a_case_replaces_batch_remat_and_mesh_and_leaves_the_config():
     assert (one.config.data.batch_rows, one.config.model.remat) == (128, "dots")
     assert (config.data.batch_rows, config.model.remat) == (64, "full")
     assert one.row == Budget(2048, 1, 2048)
+    assert (one.recipe.budget, one.recipe.rows) == (Budget(6144, 10, 2048), 64)
     assert case.of_config(config, parse("v5p-64")).row == Budget(6144, 10, 2048)
     assert case.of_config(config, parse("v5e-16"), rows=16).config.data.batch_rows == 16
 
@@ -151,6 +152,11 @@ def test_memory_of_a_chip_from_shapes_and_shardings():
             "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.50G of 15.75G hbm.",
             20.5 * GIB,
             15.75 * GIB,
+        ),
+        (
+            "RESOURCE_EXHAUSTED: required (1.50T) exceeds available HBM (512.0M)",
+            1536 * GIB,
+            GIB / 2,
         ),
         ("RESOURCE_EXHAUSTED: of something else", None, None),
     ],

@@ -12,7 +12,7 @@ from sg4v_jax import sharding
 from sg4v_jax.chips import GIB
 from sg4v_jax.cli import main
 from sg4v_jax.errors import ConfigError, RecordError
-from sg4v_jax.plan import case, reading, show, table, topology
+from sg4v_jax.plan import case, reading, show, table, topology, training
 
 HLO = """\
 HloModule jit_step
@@ -38,6 +38,7 @@ def planned(one: case.Case, *, fits: bool = True) -> dict:
         "rows": one.config.data.batch_rows,
         "accumulate": one.config.data.accumulate,
         "row": {"positions": 6144, "tiles": 10, "scored": 2048, "synthetic": False},
+        "own_rows": training.describe_recipe(one.recipe),
         "remat": one.config.model.remat,
         "parameters": {"trained": 10**9, "frozen": 10**6},
         "flags": one.all_flags(),
@@ -194,6 +195,7 @@ def test_a_plan_on_the_console(one):
         "56.0 % of the peak while computing",
         "recipe: 181,000 samples, 2 a row, 128 a step, 1,415 steps: 0.59 to 0.79 hours, 19 to 25",
         "kernels a step: splash_mha_fwd 64",
+        "own rows: 64 a step of 6144 positions, 10 tiles, 2048 scored; 2 samples a row, 128 a step",
         "500.00  fusion.1  jit(step)/dot_general",
     ):
         assert words in text, words

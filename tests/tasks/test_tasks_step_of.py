@@ -41,16 +41,15 @@ def test_the_trainer_runs_what_is_planned(tiny, tmp_path, monkeypatch, accumulat
     with jax.set_mesh(mesh):
         trained = made[0].step.lower(run["state"], run["batch"], key)
     assert planned.lower().as_text() == trained.as_text()  # arguments' shardings included
-    assert made[0].step.__wrapped__ is run["step"].__closure__[
-        1
-    ].cell_contents.step.__wrapped__ or (made[0].step is not None)
+    assert len(made) == 1  # the trainer has no other step
+    assert not hasattr(video_sft, "make_step")
 
 
 def test_batches_have_the_shapes_of_the_loader(tiny):
     config = tiny.config()
     settings = run_setup.model_settings(config)
     rows = run_setup.build_rows(config, settings, console=QUIET)
-    row = rows[0][0] if isinstance(rows[0], tuple) and hasattr(rows[0][0], "tokens") else rows[0]
+    row = rows[0]
     data = config.data
     shapes = step_of.batch_shapes(
         Budget(data.positions, data.tiles, data.scored),
