@@ -20,10 +20,10 @@ from sg4v_jax.sharding import generation, spec_for
 
 LANES = 128  # blocks are multiples of the vector unit's width
 
-# The largest block of queries and keys by TPU generation. Larger blocks do more products per load;
-# these are the sizes at which forward and backward still fit the generation's scoped memory.
-BLOCKS = {"v4": 512, "v5e": 512, "v5p": 1024, "v6e": 1024, "v7x": 1024}
-SMALLEST_KNOWN = 512
+# The largest block of queries and keys by TPU generation: sizes that the TPU compiler takes for
+# forward and backward. Larger ones do more products per load; none was timed on a chip.
+BLOCKS = {"v5e": 512, "v5p": 1024, "v6e": 1024}
+SMALLEST_KNOWN = 512  # elsewhere
 
 
 def splash(
