@@ -20,7 +20,7 @@ from sg4v_jax.text.chat import TEMPLATES, Turn, tokenize_chat
 from sg4v_jax.text.tokenizer import Tokenizer
 
 # Tokens that text encoders take, their own begin and end included; the rest is cut off.
-# CLIP; T5 of Latte and PixArt (120 to 200), CogVideoX (226), Open-Sora-Plan (300), Wan (512).
+# CLIP; T5 of CogVideoX (226), Open-Sora-Plan (300) and Wan (512), and a shorter one.
 LIMITS = {"clip": (77,), "t5": (200, 226, 300, 512)}
 TAGGED = 2000  # captions whose parts of speech are counted; tagging is slow
 _SEGMENT = 1000  # words
