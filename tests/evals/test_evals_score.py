@@ -459,6 +459,8 @@ def test_scoring_needs_no_jax(tmp_path):
         "from sg4v_jax.cli.main import run\n"
         "code = run(sys.argv[1:])\n"
         "assert code == 0, code\n"
+        "from sg4v_jax.evals.benchmarks import BENCHMARKS, open_benchmark\n"
+        "assert all(map(open_benchmark, BENCHMARKS))\n"
         "assert not {'jax', 'jaxlib', 'flax'} & set(sys.modules), 'jax is loaded'\n"
     )
     flags = [f"--{k}={tmp_path / v}" for k, v in (("data", "data"), ("predictions", "run"))]
