@@ -98,53 +98,37 @@ def run(
       records_of: step, counted from 1 as in the log -> names of the records in its batch.
       around: the other processes, each of which runs this loop alike.
 
-    SIGTERM, Ctrl-C and a notice of maintenance, in any of the processes, let the step in progress
-    end, save, and return with `finished=False`, all at the same step; what was to be evaluated
-    at that step is evaluated when the run goes on.
+    SIGTERM, Ctrl-C and a notice of maintenance, in any process, let the step in progress end, save,
+    and return with `finished=False`, all at the same step; what was to be evaluated at that step
+    is evaluated when the run goes on.
 
     Raises:
       DivergedError: the loss, a gradient or a parameter is not finite; nothing is saved from
         that step on.
       StorageError: a save or the log failed; names the step that is still usable.
     """
-    around = around or Around()
+    around, first, last = around or Around(), int(state.step), settings.steps
     hosts, clock = around.hosts, around.clock
-    ledger = around.ledger or Ledger(None, clock=clock, first=int(state.step))
-    first, last = int(state.step), settings.steps
+    ledger = around.ledger or Ledger(None, clock=clock, first=first)
     carried = checkpoints.log(first)
-    watch = Watch(
-        action=settings.nonfinite,
-        patience=settings.max_skips,
-        records_of=records_of,
-        console=console,
-        in_row=carried.get("skips", 0),
-    )
+    watch = _watch(settings, carried, records_of=records_of, console=console)
     due = Evaluations(
         evaluations, last=last, log=log, checkpoints=checkpoints, console=console, hosts=hosts
     )
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(Stop(hosts))
-        bar = stack.enter_context(_progress(console))
-        stack.enter_context(_written(checkpoints, clock=clock))
-        stack.callback(_on_notice(stop, url=around.maintenance_url, console=console))
+        stop, bar, profile = _enter(stack, around, checkpoints=checkpoints, console=console)
         with clock.within(EVALUATION):
             due.run(state)
         if first >= last:
             return Outcome(state, finished=True)
-        profile = stack.enter_context(_ended(around.profile))
         iterator, window = batches(first), Window(carried.get("window"))
         task = bar.add_task("train", total=last, completed=first, note="")
         for number in range(first, last):
             done = clock.step = number + 1
             profile.before(done)
-            clock.to(INPUT)
-            waited = time.perf_counter()
-            batch = next(iterator)
-            waited = time.perf_counter() - waited
-            clock.to(COMPILE if number == first else STEP)
-            with annotate(done):
+            batch, waited = _next(iterator, clock=clock)
+            with annotate(done), clock.within(COMPILE if number == first else STEP):
                 state, metrics = step(state, batch)
-            clock.to(STEP)
             profile.after(done, state)
             window.add(done, metrics, input_seconds=waited)
 
@@ -162,9 +146,9 @@ def run(
             scored = bool(measured) and checkpoints.best_metric is not None
             if done % settings.save_every == 0 or done == last or stopping or scored:
                 window.settle(watch.judge)
+                carry = {"window": window.carry(), "skips": watch.in_row}
                 with clock.within(SAVE):
                     check_state(state)
-                    carry = {"window": window.carry(), "skips": watch.in_row}
                     checkpoints.save(state, data=data_state(done), log=carry)
                 ledger.saved(done)
             if stopping and (done < last or measured):
@@ -173,6 +157,31 @@ def run(
                 with clock.within(EVALUATION):
                     window.leave_out(due.run(state))
     return Outcome(state, finished=True)
+
+
+def _watch(settings: LoopSettings, carried: dict[str, Any], **how: Any) -> Watch:
+    skips = carried.get("skips", 0)
+    return Watch(action=settings.nonfinite, patience=settings.max_skips, in_row=skips, **how)
+
+
+def _enter(
+    stack: contextlib.ExitStack, around: Around, *, checkpoints: Checkpoints, console: Console
+) -> tuple[Stop, Progress, Profile]:
+    """What a loop is within; all of it ends with it, the last of these first."""
+    stop = stack.enter_context(Stop(around.hosts))
+    bar = stack.enter_context(_progress(console))
+    stack.enter_context(_written(checkpoints, clock=around.clock))
+    stack.callback(_on_notice(stop, url=around.maintenance_url, console=console))
+    return stop, bar, stack.enter_context(_ended(around.profile))
+
+
+def _next(iterator: Iterator[Batch], *, clock: Clock) -> tuple[Batch, float]:
+    """The next batch, and the seconds that it took to come."""
+    clock.to(INPUT)
+    began = time.perf_counter()
+    batch = next(iterator)
+    clock.to(STEP)
+    return batch, time.perf_counter() - began
 
 
 @contextlib.contextmanager
