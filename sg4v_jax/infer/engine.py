@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from sg4v_jax import sharding
+from sg4v_jax import chips, sharding
 from sg4v_jax.batch import Batch
 from sg4v_jax.data import layout
 from sg4v_jax.data.packing import Budget
@@ -33,9 +34,18 @@ PROMPT_STEP = 64  # prompt buckets are multiples of this
 BATCHES = (1, 2, 4, 8, 16, 32)
 
 
-# Compiled once a process and shape, whichever engine asks.
-_prefill = jax.jit(prefill, static_argnames=("slots", "dtype", "kv_dtype"))
-_decode = jax.jit(decode, static_argnames=("eos", "greedy", "dtype"))
+@functools.cache
+def compiled(flags: tuple[tuple[str, str], ...]) -> tuple[Callable, Callable]:
+    """Prefill and decode, jitted: compiled once a process and shape, whichever engine asks.
+
+    Args:
+      flags: of XLA, (name, value) each; an engine passes those of its devices (`chips.flags`).
+    """
+    options = dict(compiler_options=dict(flags))
+    return (
+        jax.jit(prefill, static_argnames=("slots", "dtype", "kv_dtype"), **options),
+        jax.jit(decode, static_argnames=("eos", "greedy", "dtype"), **options),
+    )
 
 
 class Shown(NamedTuple):
@@ -256,14 +266,16 @@ class Engine:
         batch = prepared.batch
         slots = batch.tokens.shape[1] + prepared.max_new_tokens
         context = contextlib.nullcontext()
+        first = jax.devices()[0] if self._mesh is None else self._mesh.devices.flat[0]
+        run_prefill, run_decode = compiled(tuple(chips.flags(first.device_kind).items()))
         if self._mesh is not None:
             batch = self._spread(batch)
             context = jax.set_mesh(self._mesh)
         with context:
-            state = _prefill(
+            state = run_prefill(
                 self._model, batch, slots=slots, dtype=self._dtype, kv_dtype=self._kv_dtype
             )
-            tokens = _decode(
+            tokens = run_decode(
                 self._model,
                 state,
                 key=jax.random.key(sampling.seed),

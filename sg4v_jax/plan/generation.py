@@ -22,7 +22,7 @@ from sg4v_jax import files, sharding
 from sg4v_jax.batch import Batch
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.errors import ConfigError
-from sg4v_jax.infer import generate
+from sg4v_jax.infer import engine
 from sg4v_jax.models import int8
 from sg4v_jax.models.params import Skeleton, skeleton
 from sg4v_jax.models.video_lm import VideoLM, VideoLMConfig
@@ -111,24 +111,16 @@ def _prefill(serving: Serving, model, config: VideoLMConfig, mesh: Mesh) -> jax.
     shapes = batch_shapes(budget, rows=serving.rows, accumulate=1, side=config.tower.image_size)
     rows = NamedSharding(mesh, PartitionSpec(sharding.RULES["batch"]))
     batch = Batch(*(_lying(s, rows) for s in shapes))
-    jitted = jax.jit(
-        generate.prefill,
-        static_argnames=("slots", "dtype", "kv_dtype"),
-        compiler_options=_flags(serving),
-    )
+    run_prefill, _ = engine.compiled(tuple(_flags(serving).items()))
     slots = serving.prompt + serving.new_tokens
     kept = dict(dtype=jnp.dtype(DTYPE), kv_dtype=serving.kv_dtype)
-    return jitted.lower(model, batch, slots=slots, **kept)
+    return run_prefill.lower(model, batch, slots=slots, **kept)
 
 
 def _decode(serving: Serving, model, state) -> jax.stages.Lowered:
-    jitted = jax.jit(
-        generate.decode,
-        static_argnames=("eos", "greedy", "dtype"),
-        compiler_options=_flags(serving),
-    )
+    _, run_decode = engine.compiled(tuple(_flags(serving).items()))
     number = jax.ShapeDtypeStruct((), jnp.float32)
-    return jitted.lower(
+    return run_decode.lower(
         model,
         state,
         key=jax.eval_shape(lambda: jax.random.key(0)),
