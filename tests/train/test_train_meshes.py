@@ -145,7 +145,8 @@ CASES = [
 def test_ten_steps_are_those_of_one_device(trainer, name, adapted, accumulate):
     how = dict(adapted=adapted, accumulate=accumulate)
     losses, params = trainer.run_alone(**how)
-    assert losses[-1] < losses[0]
+    start = trainer.parts(adapted=adapted)[2]
+    assert max(np.abs(value - start[path]).max() for path, value in params.items()) > 1e-3
     got, got_params = trainer.run(sharding.make_mesh(MESHES[name]), **how)
     np.testing.assert_allclose(got, losses, rtol=1e-5, atol=1e-5)
     assert set(got_params) == set(params)
