@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from sg4v_jax.models.dropout import dropout
 from sg4v_jax.sharding import gathered
 
 # `Linear`s of attention: heads stand before positions, as the kernels want them.
@@ -126,18 +127,6 @@ def _contract(x: jax.Array, kernel: jax.Array, *, axes: int, spec: str | None = 
         return jnp.einsum(spec, x, kernel)
     last = tuple(range(x.ndim - axes, x.ndim))
     return jax.lax.dot_general(x, kernel, ((last, tuple(range(axes))), ((), ())))
-
-
-def dropout(x: jax.Array, *, rate: float, key: jax.Array | None) -> jax.Array:
-    """Zeroes each number with probability `rate` and divides the others by `1 - rate`.
-
-    >>> dropout(jnp.ones(4), rate=0.5, key=key)
-    [2., 0., 0., 2.]
-    """
-    if key is None or rate == 0:
-        return x
-    keep = jax.random.bernoulli(key, 1 - rate, x.shape)
-    return jnp.where(keep, x / (1 - rate), jnp.zeros((), x.dtype))
 
 
 def split_key(key: jax.Array | None, count: int) -> Sequence[jax.Array | None]:
