@@ -10,6 +10,7 @@ import os
 import pathlib
 import random
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,6 +37,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
+
+# A shell that runs the tests in the background lets them ignore Ctrl-C, and so their programs.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = pathlib.Path(__file__).parent.parent
 TINY_CONFIG = """

@@ -47,11 +47,15 @@ show() {
 
 # limited SECONDS COMMAND...: the command, ended when it takes longer (exit code 124).
 limited() {
+  local ended=0
   if command -v timeout >/dev/null; then
-    timeout --foreground --kill-after=10 "$@"
+    timeout --foreground --kill-after=10 "$@" || ended=$?
   else
-    "${@:2}"
+    "${@:2}" || ended=$?
   fi
+  # Bash drops a Ctrl-C that came while a command ran which then ended by itself: say it again.
+  [[ $ended != 130 ]] || kill -INT $$
+  return "$ended"
 }
 
 # call DOCUMENTATION COMMAND...: shows it in a dry run; otherwise runs it, up to $call_tries times.

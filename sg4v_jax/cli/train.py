@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
         coordinator=_COORDINATOR.value, processes=_PROCESSES.value, process=_PROCESS.value
     )
     try:
-        distributed.start(place, host_timeout=run.host_timeout)
+        distributed.start(place, host_timeout=run.host_timeout, lost_code=HOST_LOST)
     except hosts.HostLostError as e:
         Console(stderr=True).print(f"error: {e}", style="red", markup=False, soft_wrap=True)
         return HOST_LOST

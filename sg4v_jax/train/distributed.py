@@ -17,12 +17,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 
 import jax
 
 from sg4v_jax.errors import ConfigError
-from sg4v_jax.train import metadata
+from sg4v_jax.train import heartbeat, metadata
 from sg4v_jax.train.hosts import HostLostError
 
 COORDINATOR, PROCESSES, PROCESS = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
@@ -115,7 +116,9 @@ def tpu_workers(
     return max(1, len((names or "").split(","))) * max(1, slices)
 
 
-def start(place: Place | None, *, seconds: int = 300, host_timeout: float = 60.0) -> None:
+def start(
+    place: Place | None, *, seconds: int = 300, host_timeout: float = 60.0, lost_code: int = 1
+) -> None:
     """Joins the other processes; before anything asks jax for a device. Nothing for one process.
 
     Args:
@@ -123,6 +126,8 @@ def start(place: Place | None, *, seconds: int = 300, host_timeout: float = 60.0
       seconds: how long to wait for the others.
       host_timeout: as `run.host_timeout`. jax's own watch ends a process without a word about
         who is gone: it gets more time than ours, and is there if ours fails.
+      lost_code: exit code where jax aborts the process instead of raising, as it may when the
+        others do not come: its coordinator's word can be faster than its own time-out.
 
     Raises:
       HostLostError: not all came; names the missing ones where it is known.
@@ -141,6 +146,7 @@ def start(place: Place | None, *, seconds: int = 300, host_timeout: float = 60.0
             process_id=place.process,
             cluster_detection_method="deactivate",
         )
+    heartbeat.on_abort(lambda *_: _aborted(place, seconds=seconds, code=lost_code))
     try:
         jax.distributed.initialize(
             **where,
@@ -155,6 +161,15 @@ def start(place: Place | None, *, seconds: int = 300, host_timeout: float = 60.0
         ) from e
     except RuntimeError as e:  # jax's own error types are of this one
         raise not_joined(str(e), place=place, seconds=seconds) from e
+
+
+def _aborted(place: Place | None, *, seconds: int, code: int) -> None:
+    whole = f"all {place.processes} processes" if place else "all processes"
+    sys.stderr.write(
+        f"error: not {whole} came within {seconds} s; the lines above say more\n"
+        "  mend: see the logs of the others; start all processes within that time\n"
+    )
+    heartbeat.leave(code)
 
 
 def not_joined(said: str, *, place: Place | None, seconds: int) -> HostLostError:

@@ -95,6 +95,7 @@ class Ledger:
         began = now() - sum(clock.seconds().values())
         self._row: dict[str, Any] = {"began": began, "first": first, "last": first, "saved": {}}
         self._row |= {"outcome": "running", "tokens": 0.0}
+        self.write(outcome="running")  # a start that is killed at once is one, too
 
     def saved(self, step: int) -> None:
         """A checkpoint of `step` was begun: what comes after it may have to be done again."""

@@ -123,7 +123,7 @@ class Heartbeat:
 
     def start(self) -> None:
         """Begins to beat and to watch."""
-        _on_abort(self._coordinator_lost)
+        on_abort(self._coordinator_lost)
         self._beat()
         self._thread.start()
 
@@ -232,7 +232,7 @@ def leave(code: int) -> None:
 _kept = []  # what C code points to must stay
 
 
-def _on_abort(handler: Callable[..., None]) -> None:
+def on_abort(handler: Callable[..., None]) -> None:
     """Calls `handler` when C++ code aborts. Python's own handlers would wait for the main thread."""
     called = ctypes.CFUNCTYPE(None, ctypes.c_int)(handler)
     _kept.append(called)

@@ -79,7 +79,7 @@ def kill_and_go_on(pods, workdir, whole, *, seed: int, processes: int) -> None:
     usable = saved(workdir)
     killed_at = steps_logged(workdir)
 
-    again = start(pods, workdir, "--pause=0.2", **several)
+    again = start(pods, workdir, "--pause=0.6", **several)  # time to ask it to stop
     pods.until(lambda: again.processes[0].poll() is not None or resumed_beyond(workdir, killed_at))
     again.signal(signal.SIGTERM, to=(victim + 1) % processes)
     assert again.wait() == [STOPPED] * processes, again.tails()
@@ -189,4 +189,5 @@ def test_those_that_do_not_come_are_named(pods, tmp_path):
     """Process 1 of 2 is never started."""
     pod = start(pods, tmp_path, "--join_seconds=5", processes=2, only=(0,))
     assert pod.wait() == [HOST_LOST], pod.tails()
-    assert "process 1 did not come within 5 s" in pod.said(0)
+    said = pod.said(0)  # where jax's coordinator is faster than its client, no number is known
+    assert "process 1 did not come within 5 s" in said or "not all 2 processes came" in said

@@ -168,7 +168,12 @@ def main() -> int:
         coordinator=args.coordinator, processes=args.processes, process=args.process
     )
     try:
-        distributed.start(place, seconds=args.join_seconds, host_timeout=args.host_timeout)
+        distributed.start(
+            place,
+            seconds=args.join_seconds,
+            host_timeout=args.host_timeout,
+            lost_code=HOST_LOST,
+        )
     except HostLostError as e:
         print(f"error: {e}", flush=True)
         return HOST_LOST

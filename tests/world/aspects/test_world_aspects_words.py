@@ -79,7 +79,7 @@ def test_the_text_alone_tells_nothing_within_two_points():
         if form != "captioning":
             questions = [q for _, q in pairs]
             chance = np.mean([q.chance for q in questions])
-            assert abs(guess_from_text(questions) - chance) < 0.02, (aspect, form)
+            assert guess_from_text(questions) < chance + 0.02, (aspect, form)
 
 
 @pytest.mark.parametrize("aspect, form", [(a, f) for a in ASPECTS for f in FORMS])
