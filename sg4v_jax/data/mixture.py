@@ -27,7 +27,11 @@ from sg4v_jax.data.record import Record
 from sg4v_jax.errors import ConfigError, RecordError
 from sg4v_jax.text.chat import IMAGE_PLACEHOLDER
 
-_KINDS = {"expected": (int, "a whole number"), "weight": (int | float, "a number")}
+_KINDS = {
+    "expected": (int, "a whole number"),
+    "weight": (int | float, "a number"),
+    "loss_weight": (int | float, "a number"),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,7 @@ class Part:
         after its `<image>`; as `InputSpec.preamble` does in chat.
       weight: how much of it an epoch of the mix holds: 1 is each record once, 2.5 each two or
         three times, 0.25 a quarter, another one each epoch (`draws.Draws`).
+      loss_weight: how much each of its trained tokens counts in the loss, beside 1 elsewhere.
     """
 
     name: str
@@ -59,6 +64,7 @@ class Part:
     next_step: str = ""
     preamble: str = ""
     weight: float = 1.0
+    loss_weight: float = 1.0
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -68,11 +74,12 @@ class Part:
                     f"data part {self.name!r}: field {field.name!r} is {value!r:.60}",
                     mend=f"give it as {said}",
                 )
-        if not 0 < self.weight < math.inf:
-            raise ConfigError(
-                f"data part {self.name!r}: field 'weight' is {self.weight!r}",
-                mend="give a number above 0; take the part out to leave it out",
-            )
+        for field in ("weight", "loss_weight"):
+            if not 0 < (value := getattr(self, field)) < math.inf:
+                raise ConfigError(
+                    f"data part {self.name!r}: field {field!r} is {value!r}",
+                    mend="give a number above 0; take the part out to leave it out",
+                )
         if not self.name or not self.file:
             raise ConfigError(
                 f"data part {self.name!r}: name and file must be given",
@@ -188,6 +195,11 @@ def _with_preamble(record: Record, preamble: str) -> tuple:
 def weights_of(parts: Sequence[Part]) -> dict[str, float]:
     """The weight of each part by its name, for `Rows`."""
     return {part.name: part.weight for part in parts}
+
+
+def loss_weights_of(parts: Sequence[Part]) -> dict[str, float]:
+    """The loss weight of each part by its name, for `Rows`."""
+    return {part.name: part.loss_weight for part in parts}
 
 
 def read_mix(parts: Sequence[Part], *, seed: int = 0) -> list[Record]:

@@ -8,7 +8,9 @@ import this module, so it imports neither jax nor grain.
 
 from __future__ import annotations
 
+import json
 import logging
+import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -53,6 +55,7 @@ class Rows:
         the record alone; empty: the frames that `spec` says, as chat sees them.
       seconds: how long one video may take.
       weights: of the parts of the mix, by name (`draws.Draws`); a part has 1 unless named.
+      loss_weights: of the parts' trained tokens, by name; 1 unless named.
 
     Raises:
       BudgetError: a sample longer than a row.
@@ -73,6 +76,7 @@ class Rows:
         sampling: str = "",
         seconds: float = TIME_LIMIT,
         weights: Mapping[str, float] | None = None,
+        loss_weights: Mapping[str, float] | None = None,
     ):
         if sampling not in ("", "rand"):
             raise ConfigError(
@@ -92,6 +96,7 @@ class Rows:
         self._plans: dict[int, _Epoch] = {}
         parts = [record.part for record in index.records]
         self._draws = Draws(parts, weights=weights or {}, seed=seed)
+        self._loss_weights = {n: w for n, w in sorted((loss_weights or {}).items()) if w != 1}
         self._ends = (0,)  # global row at which each planned epoch begins
 
     def plan(self, epoch: int) -> packing.Plan:
@@ -101,7 +106,8 @@ class Rows:
 
     def digest(self) -> str:
         """A short hash of the plan; equal ones give equal rows in all epochs."""
-        return self.plan(0).digest() + self._draws.digest()
+        counts = self._loss_weights and zlib.crc32(json.dumps(self._loss_weights).encode())
+        return self.plan(0).digest() + self._draws.digest() + (f"{counts:08x}" if counts else "")
 
     def _epoch(self, epoch: int) -> _Epoch:
         """Kept, as several threads read from the same two or three."""
@@ -160,7 +166,9 @@ class Rows:
         for place in self._places(row).tolist():
             number, repeat = int(planned.drawn[place]), int(planned.repeats[place])
             sequence, tiles, said = self._read(number, epoch=epoch, repeat=repeat)
-            placed.append(layout.Placed(sequence, tiles, float(planned.plan.weights[place])))
+            counts = self._loss_weights.get(self.index.records[number].part, 1.0)
+            weight = float(planned.plan.weights[place]) * counts
+            placed.append(layout.Placed(sequence, tiles, weight))
             notes += said
         anyres = self.spec.anyres
         batch = layout.place(placed, budget=self.budget, side=anyres.side, patches=anyres.patches)

@@ -17,7 +17,7 @@ from rich.progress import track
 from sg4v_jax import files
 from sg4v_jax.data.index import Index, build_index
 from sg4v_jax.data.inputs import InputSpec
-from sg4v_jax.data.mixture import Part, parts_of, read_mix, weights_of
+from sg4v_jax.data.mixture import Part, loss_weights_of, parts_of, read_mix, weights_of
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.data.rows import Rows
 from sg4v_jax.data.skips import SkipLog
@@ -150,6 +150,7 @@ def build_rows(
     """
     data = config.data
     how = dict(norm=data.norm, microbatch=data.microbatch, sampling=data.train_sampling)
+    how["loss_weights"] = loss_weights_of(parts_of(data))  # held-out tokens all count alike
     cache = _index_cache(folder, "train")
     return _rows(config, settings, data, console=console, cache=cache, **how)
 

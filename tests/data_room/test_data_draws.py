@@ -122,6 +122,29 @@ def test_rows_hold_what_the_mix_draws(weighted):
     assert counted == sum(map(len, first))
 
 
+def test_a_part_counts_as_much_in_the_loss_as_it_says(weighted, mix):
+    plain, counted = weighted(), weighted(loss_weights={"first": 0.25, "rest": 1.0})
+    assert counted.digest() != plain.digest() == weighted(loss_weights={"first": 1.0}).digest()
+    seen = set()
+    for row in range(plain.steps_in(0) * plain.batch_rows):
+        parts = [plain.index.records[n].part for n in plain.records_of(row)]
+        want, got = plain[row], counted[row]
+        scale = np.zeros(len(want.loss_weights), np.float32)
+        at = want.loss_index >= 0
+        share = {name: {"first": 0.25, "rest": 1.0}[name] for name in parts}
+        scale[at] = [share[parts[s - 1]] for s in want.segments[want.loss_index[at]]]
+        np.testing.assert_array_equal(got.loss_weights, want.loss_weights * scale)
+        np.testing.assert_array_equal(got.tokens, want.tokens)
+        seen |= set(parts)
+    assert seen == {"first", "rest"}
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("inf"), True, "much"])
+def test_a_loss_weight_that_cannot_be(value):
+    with pytest.raises(ConfigError, match="loss_weight"):
+        Part(name="a", file="a.json", loss_weight=value)
+
+
 def assert_equal(got, want) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(got, want, strict=True))
 
