@@ -142,7 +142,19 @@ def _sg4v_8b() -> VideoLMConfig:
     return VideoLMConfig(tower=tower, llm=llm, separators=1, pinpoints=LLAVA_PINPOINTS)
 
 
-def _small(*, image, patch, width, heads, tower_layers, layers, ffn, vocab) -> VideoLMConfig:
+def _small(
+    *,
+    image,
+    patch,
+    width,
+    heads,
+    tower_layers,
+    layers,
+    ffn,
+    vocab,
+    mean=0.73,  # of the quickstart world's grids, where white bands take a third
+    std=0.27,
+) -> VideoLMConfig:
     """A small model of the same structure: only numbers differ from `sg4v-8b`."""
     base = _sg4v_8b()
     tower = dataclasses.replace(
@@ -154,8 +166,8 @@ def _small(*, image, patch, width, heads, tower_layers, layers, ffn, vocab) -> V
         num_hidden_layers=tower_layers,
         num_attention_heads=heads,
         feature_layer=-1,
-        image_mean=(0.73, 0.73, 0.73),  # of the world's grids, where white bands take a third
-        image_std=(0.27, 0.27, 0.27),
+        image_mean=(mean,) * 3,
+        image_std=(std,) * 3,
     )
     llm = dataclasses.replace(
         base.llm,
@@ -207,6 +219,10 @@ def _mini() -> VideoLMConfig:
     return VideoLMConfig(tower=tower, llm=llm, separators=1, pinpoints=LLAVA_PINPOINTS)
 
 
+_STUDY = dict(
+    patch=12, width=96, heads=4, tower_layers=3, layers=4, ffn=256, vocab=512, mean=0.48, std=0.12
+)
+
 PRESETS = {
     "sg4v-8b": _sg4v_8b,
     # Real pretrained parts, for runs on one accelerator or a patient CPU (`configs/mini_vlm.py`).
@@ -215,6 +231,9 @@ PRESETS = {
     "sg4v-world": lambda: _small(
         image=96, patch=24, width=128, heads=4, tower_layers=3, layers=5, ffn=320, vocab=512
     ),
+    # The caption-quality study's: four patches a frame, of the whole grid or of single frames.
+    "sg4v-study": lambda: _small(image=96, **_STUDY),
+    "sg4v-study-frames": lambda: _small(image=24, **_STUDY),
     # For tests: builds and compiles in seconds.
     "sg4v-test": lambda: _small(
         image=16, patch=8, width=16, heads=2, tower_layers=2, layers=2, ffn=32, vocab=320
