@@ -220,7 +220,7 @@ def _mini() -> VideoLMConfig:
 
 
 _STUDY = dict(
-    patch=12, width=96, heads=4, tower_layers=3, layers=4, ffn=256, vocab=512, mean=0.48, std=0.12
+    patch=24, width=96, heads=4, tower_layers=3, layers=4, ffn=256, vocab=512, mean=0.48, std=0.12
 )
 
 PRESETS = {
@@ -231,7 +231,7 @@ PRESETS = {
     "sg4v-world": lambda: _small(
         image=96, patch=24, width=128, heads=4, tower_layers=3, layers=5, ffn=320, vocab=512
     ),
-    # The caption-quality study's: four patches a frame, of the whole grid or of single frames.
+    # The caption-quality study's: one patch a frame, of the whole grid or of single frames.
     "sg4v-study": lambda: _small(image=96, **_STUDY),
     "sg4v-study-frames": lambda: _small(image=24, **_STUDY),
     # For tests: builds and compiles in seconds.

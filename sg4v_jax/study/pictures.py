@@ -2,16 +2,17 @@
 
     train-17.png    16 frames of 24 px in a 4x4 grid, 96 px a side: what the arms see
     train-17/       the same frames one by one, for the path without a grid
-    sheet-17.png    16 stills of 16 unrelated scenes in the same grid: what pre-training sees
+    sheet-17.png    stills of 1, 4 or 16 unrelated scenes in the same grid: what pre-training sees
 
 A sheet holds no movement, so pre-training on sheets teaches to look, and to read a grid, but
-nothing about events.
+nothing about events. A still fills all cells, a block of 2x2, or one: with single cells alone
+a model learns nothing in a thousand steps, with easier ones beside them it does.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -21,8 +22,8 @@ from sg4v_jax.video.grid import make_grid
 from sg4v_jax.world.aspects.render import render
 from sg4v_jax.world.aspects.scene import SAMPLED, Scene, WorldSettings, sample_scene
 
-CANVAS = 24  # pixels a side of one frame
-SHEET = 16  # stills on a sheet
+SIDE = 4  # cells along a side of the grid
+SHEETS = (1, 2, 4)  # stills along a side of sheets number 0, 1, 2, 3 ... by turns
 BLANK = 128  # level of the picture that shows nothing
 BLANK_FILE = "pictures/blank.png"
 _SHEET_POOL = 10_000_000  # seeds of the scenes on sheets; clips have smaller ones
@@ -38,9 +39,9 @@ def frame_files(scene: Scene) -> list[str]:
     return [f"frames/{scene.split}-{scene.seed}/{n:02d}.png" for n in range(SAMPLED)]
 
 
-def grid(scene: Scene) -> np.ndarray:
-    """u8[96,96,3]: the sampled frames in their order, without bands."""
-    return make_grid(render(scene, canvas=CANVAS, frames=SAMPLED), band=0, longest_side=None)
+def grid(scene: Scene, *, canvas: int) -> np.ndarray:
+    """u8[4C,4C,3]: the sampled frames in their order, C = `canvas` px a side, without bands."""
+    return make_grid(render(scene, canvas=canvas, frames=SAMPLED), band=0, longest_side=None)
 
 
 def sheet_file(number: int) -> str:
@@ -48,19 +49,25 @@ def sheet_file(number: int) -> str:
     return f"pictures/sheet-{number}.png"
 
 
-def sheet_scenes(number: int, *, settings: WorldSettings) -> list[Scene]:
-    """The scenes whose first frames are on sheet `number`; no other sheet or clip shows them."""
-    first = _SHEET_POOL + number * SHEET
-    return [sample_scene(s, split="train", settings=settings) for s in range(first, first + SHEET)]
+def sheet_scenes(number: int, *, settings: WorldSettings) -> list[list[Scene]]:
+    """The scenes whose first frames are on sheet `number`, by rows; no other sheet shows them."""
+    side = SHEETS[number % len(SHEETS)]
+    first = _SHEET_POOL + number * SIDE * SIDE
+    scenes = [sample_scene(first + n, split="train", settings=settings) for n in range(side * side)]
+    return [scenes[side * row : side * (row + 1)] for row in range(side)]
 
 
-def sheet(scenes: Iterable[Scene]) -> np.ndarray:
-    """u8[96,96,3] of 16 scenes' first frames."""
-    stills = [render(scene, canvas=CANVAS, frames=1)[0] for scene in scenes]
-    return make_grid(stills, band=0, longest_side=None)
+def sheet(rows: Sequence[Sequence[Scene]], *, canvas: int) -> np.ndarray:
+    """u8[4C,4C,3] of the first frames of 1, 4 or 16 scenes, each in as many cells."""
+    times = SIDE // len(rows)
+    stills = [[render(scene, canvas=canvas, frames=1)[0] for scene in row] for row in rows]
+    cells = [stills[r // times][c // times] for r in range(SIDE) for c in range(SIDE)]
+    return make_grid(cells, band=0, longest_side=None)
 
 
-def write_clips(folder: str | os.PathLike, scenes: Iterable[Scene], *, frames: bool) -> None:
+def write_clips(
+    folder: str | os.PathLike, scenes: Iterable[Scene], *, frames: bool, canvas: int
+) -> None:
     """Writes the grids that are not there yet and, with `frames`, their single frames too."""
     for scene in scenes:
         whole = None
@@ -70,24 +77,25 @@ def write_clips(folder: str | os.PathLike, scenes: Iterable[Scene], *, frames: b
             if path.exists():
                 continue
             if whole is None:
-                whole = grid(scene)
+                whole = grid(scene, canvas=canvas)
             write_png(path, whole if place == 0 else cell(whole, place - 1))
 
 
 def write_sheets(
-    folder: str | os.PathLike, numbers: Iterable[int], *, settings: WorldSettings
+    folder: str | os.PathLike, numbers: Iterable[int], *, settings: WorldSettings, canvas: int
 ) -> None:
     """Writes the contact sheets that are not there yet."""
     for number in numbers:
         path = files.path(folder) / sheet_file(number)
         if not path.exists():
-            write_png(path, sheet(sheet_scenes(number, settings=settings)))
+            write_png(path, sheet(sheet_scenes(number, settings=settings), canvas=canvas))
 
 
 def cell(picture: np.ndarray, number: int) -> np.ndarray:
-    """u8[24,24,3]: frame `number` of a grid, counted by rows."""
-    row, column = divmod(number, 4)
-    return picture[row * CANVAS : (row + 1) * CANVAS, column * CANVAS : (column + 1) * CANVAS]
+    """u8[C,C,3]: frame `number` of a grid u8[4C,4C,3], counted by rows."""
+    row, column = divmod(number, SIDE)
+    size = picture.shape[0] // SIDE
+    return picture[row * size : (row + 1) * size, column * size : (column + 1) * size]
 
 
 def blank(*, side: int) -> np.ndarray:

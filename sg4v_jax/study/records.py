@@ -1,6 +1,6 @@
 """What is trained on and asked, as records: LLaVA conversations about the pictures.
 
-One function a use: `reading` and `sheet_rows` for pre-training, `questions_of` for the scarce set of
+One function a use: `reading` and `sheet_row` for pre-training, `questions_of` for the scarce set of
 questions that all arms share, `captions_of` for what differs between arms, `asked` for the
 development and test questions. Everything is drawn from generators keyed by (use, seed, scene), so
 that arms of one seed share videos, order and number, and differ in the text of captions alone.
@@ -22,8 +22,8 @@ from sg4v_jax.world.aspects.facts import Facts, made_false, truth, without_event
 from sg4v_jax.world.aspects.scene import SAMPLED, Scene, WorldSettings, held_out
 
 FORMS = ("choice", "yesno", "matching")
-READ_ROUNDS, ASKED_ROUNDS, SHEET_ROUNDS = 3, 2, 2
-ROW_NAMES = ("first", "second", "third", "last")  # rows of a sheet, four stills each
+READ_ROUNDS, ASKED_ROUNDS = 1, 1
+ROW_NAMES = {1: ("only",), 2: ("upper", "lower"), 4: ("first", "second", "third", "last")}
 _SALTS = {"read": 61, "sheet": 62, "vqa": 63, "caption": 64, "asked": 65, "dev": 66}
 
 Record = dict[str, Any]
@@ -75,15 +75,14 @@ def reading(scene: Scene, *, seed: int, settings: WorldSettings) -> Record:
     return record(f"read-{scene.seed}", [], rounds)
 
 
-def sheet_rows(number: int, *, seed: int, settings: WorldSettings) -> Record:
-    """What stands in two rows of a contact sheet, thing by thing, with places."""
+def sheet_row(number: int, *, seed: int, settings: WorldSettings) -> Record:
+    """What stands in one row of a contact sheet, thing by thing, with places."""
     rng = rng_of("sheet", seed, number)
-    scenes = pictures.sheet_scenes(number, settings=settings)
-    rounds = []
-    for row in rng.permutation(len(ROW_NAMES))[:SHEET_ROUNDS].tolist():
-        told = [still_words(scene) for scene in scenes[4 * row : 4 * row + 4]]
-        rounds.append((f"What is in the {ROW_NAMES[row]} row?", " ".join(told)))
-    return record(f"sheet-{number}", [pictures.sheet_file(number)], rounds)
+    rows = pictures.sheet_scenes(number, settings=settings)
+    row = int(rng.integers(len(rows)))
+    told = " ".join(still_words(scene) for scene in rows[row])
+    question = f"What is in the {ROW_NAMES[len(rows)][row]} row?"
+    return record(f"sheet-{number}", [pictures.sheet_file(number)], [(question, told)])
 
 
 def still_words(scene: Scene) -> str:
@@ -123,7 +122,7 @@ def drawn_rounds(
 def questions_of(
     scenes: Iterable[Scene], *, seed: int, settings: WorldSettings, path: str
 ) -> list[Record]:
-    """The questions that all arms of a seed train on: two about each clip."""
+    """The questions that all arms of a seed train on: one about each clip."""
     counts: collections.Counter = collections.Counter()
     found = []
     for scene in scenes:

@@ -1,0 +1,1 @@
+"""Configs of the caption-quality study: `sg4v study run --config=configs/study/NAME.py`."""
