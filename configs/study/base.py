@@ -31,8 +31,8 @@ def base() -> ml_collections.ConfigDict:
     c.train = train()
     c.paths = config_dict.ConfigDict(
         dict(
-            grid={"model.preset": "sg4v-study"},
-            frames={"model.preset": "sg4v-study-frames", "data.tiles": 16},
+            grid=dict(model=dict(preset="sg4v-study")),
+            frames=dict(model=dict(preset="sg4v-study-frames"), data=dict(tiles=16, positions=104)),
         )
     )
     c.stages = stages()
@@ -50,7 +50,7 @@ def train() -> ml_collections.ConfigDict:
     c.data.preamble = ""
     c.data.visual = "overview"
     c.data.band = 0
-    c.data.positions = 184
+    c.data.positions = 88
     c.data.tiles = 1
     c.data.scored = 64
     c.data.batch_rows = 16
@@ -77,14 +77,14 @@ def train() -> ml_collections.ConfigDict:
 
 def stages() -> config_dict.ConfigDict:
     """Pre-training: read, look at stills, look at contact sheets. No video, no event seen."""
-    read = {"data.tiles": 0, "data.positions": 320, "data.batch_rows": 10, "optim.steps": 700}
+    read = dict(data=dict(tiles=0, positions=320, batch_rows=10), optim=dict(steps=700))
     return config_dict.ConfigDict(
         dict(
             read=dict(parts=dict(reading=dict()), settings=read, rate=2.0),
-            stills=dict(parts=dict(stills=dict()), settings={"optim.steps": 300}),
+            stills=dict(parts=dict(stills=dict()), settings=dict(optim=dict(steps=400))),
             sheets=dict(
                 parts=dict(sheets=dict(loss_weight=0.3), reading=dict(weight=0.1)),
-                settings={"optim.steps": 800},
+                settings=dict(optim=dict(steps=1500), data=dict(positions=112)),
             ),
         )
     )

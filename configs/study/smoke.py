@@ -18,7 +18,7 @@ def get_config(arg: str = ""):
     c.train.optim.warmup_ratio = 0.1
     c.train.run.save_every = 10
     for stage in c.stages.values():
-        stage.settings.update({"optim.steps": 6})
+        stage.settings.optim.steps = 6
     seeds = (901, 902)
     row = lambda arm, tower, group, **more: dict(
         arm=arm, tower=tower, seeds=seeds, group=group, **more

@@ -58,8 +58,8 @@ ARMS: Mapping[str, Arm] = {
     "long_static": Arm("long_static"),
     "shuffled": Arm("shuffled"),
     "text_only": Arm("detailed", blind="captions"),
-    # As many tokens as `short`: one sentence of the detailed caption, drawn anew for each video.
-    "detailed_short_tokens": Arm("one_sentence"),
+    # As many tokens as `short`: one or two sentences of the detailed caption, drawn for each video.
+    "detailed_short_tokens": Arm("some_sentences"),
     "blind": Arm(blind="all"),  # the trained text-only model
     "sentences_1": Arm("sentences", dose=1, kind="sentences"),
     "sentences_2": Arm("sentences", dose=2, kind="sentences"),

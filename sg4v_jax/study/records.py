@@ -24,6 +24,8 @@ from sg4v_jax.world.aspects.scene import SAMPLED, Scene, WorldSettings, held_out
 FORMS = ("choice", "yesno", "matching")
 READ_ROUNDS, ASKED_ROUNDS = 1, 1
 ROW_NAMES = {1: ("only",), 2: ("upper", "lower"), 4: ("first", "second", "third", "last")}
+ACROSS, DOWN = ("far left", "left", "right", "far right"), ("top", "high", "low", "bottom")
+SECOND = 0.35  # chance of a second sentence that makes `some_sentences` as long as `short`
 _SALTS = {"read": 61, "sheet": 62, "vqa": 63, "caption": 64, "asked": 65, "dev": 66}
 
 Record = dict[str, Any]
@@ -86,11 +88,11 @@ def sheet_row(number: int, *, seed: int, settings: WorldSettings) -> Record:
 
 
 def still_words(scene: Scene) -> str:
-    """One still in words: "small red circle, upper left."."""
+    """One still in words: "small red circle, high far left."; four places along each axis."""
     thing = scene.thing
-    up = "upper" if thing.y < 0.5 else "lower"
-    side = "left" if thing.x < 0.5 else "right"
-    return f"{thing.size} {thing.colour} {thing.shape}, {up} {side}."
+    across = ACROSS[int(thing.x % 1 * len(ACROSS))]
+    down = DOWN[int(thing.y % 1 * len(DOWN))]
+    return f"{thing.size} {thing.colour} {thing.shape}, {down} {across}."
 
 
 def drawn_rounds(
@@ -164,9 +166,9 @@ def caption(facts: Facts, rng: np.random.Generator, *, style: str, dose: float =
 
     Args:
       style: `detailed`, `short`, `long_static` (as long as detailed, the first frame alone),
-        `shuffled` (detailed, its events in any order and no word about it), `one_sentence`
-        (one sentence of the detailed caption, drawn: as long as short), `sentences` (the first
-        `dose` ones), `omission` and `false` (each event left out, or told wrongly, with chance
+        `shuffled` (detailed, its events in any order and no word about it), `some_sentences`
+        (one or two of the detailed caption's, drawn: as long as short on average), `sentences`
+        (the first `dose` ones), `omission` and `false` (each event left out, or told wrongly, with chance
         `dose`).
 
     Raises:
@@ -180,9 +182,11 @@ def caption(facts: Facts, rng: np.random.Generator, *, style: str, dose: float =
         return captions.static(facts, rng)
     if style == "shuffled":
         return captions.unordered(facts, rng)
-    if style == "one_sentence":
-        whole = captions.detailed(facts, rng).split(". ")
-        return whole[int(rng.integers(len(whole)))].rstrip(".") + "."
+    if style == "some_sentences":
+        whole = captions.detailed(facts, rng).rstrip(".").split(". ")
+        count = 1 + int(rng.random() < SECOND)
+        kept = sorted(rng.permutation(len(whole))[:count].tolist())
+        return " ".join(f"{whole[n]}." for n in kept)
     if style == "sentences":
         return captions.detailed(facts, rng, sentences=int(dose))
     if style == "omission":

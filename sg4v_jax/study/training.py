@@ -11,6 +11,7 @@ Each is a config of `sg4v train`: the study has no training code of its own. A s
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import ml_collections
 
@@ -49,7 +50,8 @@ def stage_config(
         }
         for name, settings in changes.parts.items()
     )
-    c.update_from_flattened_dict(dict(changes.get("settings", {})))
+    c.update(changes.get("settings", {}))
+    freeze(c, changes.get("freeze", ()))
     _scale_rates(c, changes.get("rate", 1.0))
     return c
 
@@ -91,13 +93,7 @@ def arm_config(
         }
         c.data.parts = (*c.data.parts, captions)
     if run.tower == "frozen":
-        c.optim.rules = tuple(
-            (pattern, FROZEN if group in config.tower_groups else group)
-            for pattern, group in c.optim.rules
-        )
-        with c.optim.unlocked():
-            for group in config.tower_groups:
-                del c.optim.groups[group]
+        freeze(c, config.tower_groups)
     _scale_rates(c, config.arm_rate)
     return c
 
@@ -109,8 +105,21 @@ def _common(
     c.run.seed = seed
     if not c.data.tokenizer and not c.model.init:
         c.data.tokenizer = f"{out}/{data.FOLDER}/{data.TOKENIZER}"
-    c.update_from_flattened_dict(dict(config.paths[path]))
+    c.update(config.paths[path])
     return c
+
+
+def freeze(c: ml_collections.ConfigDict, groups: Sequence[str]) -> None:
+    """Nothing in `groups` trains: parts of `optim.parts`, or groups of `optim.rules`."""
+    if c.optim.parts:
+        c.optim.parts.update({name: FROZEN for name in groups})
+    else:
+        c.optim.rules = tuple(
+            (pattern, FROZEN if group in groups else group) for pattern, group in c.optim.rules
+        )
+    with c.optim.unlocked():
+        for group in groups:
+            del c.optim.groups[group]
 
 
 def _scale_rates(c: ml_collections.ConfigDict, factor: float) -> None:
