@@ -25,7 +25,7 @@ FORMS = ("choice", "yesno", "matching")
 READ_ROUNDS, ASKED_ROUNDS = 1, 1
 ROW_NAMES = {1: ("only",), 2: ("upper", "lower"), 4: ("first", "second", "third", "last")}
 ACROSS, DOWN = ("far left", "left", "right", "far right"), ("top", "high", "low", "bottom")
-SECOND = 0.35  # chance of a second sentence that makes `some_sentences` as long as `short`
+SECOND = 0.2  # chance of a second sentence; so `some_sentences` has as many tokens as `short`
 _SALTS = {"read": 61, "sheet": 62, "vqa": 63, "caption": 64, "asked": 65, "dev": 66}
 
 Record = dict[str, Any]

@@ -57,7 +57,7 @@ def test_some_sentences_are_as_long_as_short(scenes):
             for r in records.captions_of(scenes, seed=1, style=style, path="grid")
         ]
     )
-    assert words("some_sentences") == pytest.approx(words("short"), rel=0.05)
+    assert words("some_sentences") == pytest.approx(words("short"), rel=0.08)
     assert words("detailed") > 3.5 * words("short")
     assert words("long_static") == pytest.approx(words("detailed"), rel=0.15)
 
