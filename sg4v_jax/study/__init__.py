@@ -1,5 +1,7 @@
 """The caption-quality study: what captions teach a video-language model, with its uncertainty.
 
-pictures.py   scenes as grids, and contact sheets of unrelated stills for pre-training
-records.py    what each arm trains on, what all are asked, in files
+pictures.py     scenes as grids, and contact sheets of unrelated stills for pre-training
+records.py      what each arm trains on, what all are asked, in files
+likelihood.py   how likely a model finds each option, in batches that share pictures and prompts
+evaluate.py     a model's answers to the questions of a split, in a file and in sums
 """
