@@ -14,7 +14,6 @@ import numpy as np
 from sg4v_jax.world.aspects.questions import ASPECTS, FORMS
 
 FIVE = tuple(aspect for aspect in ASPECTS if aspect != "camera")
-ASKED_FORMS = tuple(form for form in FORMS if form != "captioning")
 
 
 def summary(answered: Iterable[tuple[str, str, bool]]) -> dict[str, Any]:
@@ -32,7 +31,7 @@ def summary(answered: Iterable[tuple[str, str, bool]]) -> dict[str, Any]:
         cell[0] += bool(right)
         cell[1] += 1
     cells = {
-        aspect: {form: cells[aspect][form] for form in FORMS if form in cells[aspect]}
+        aspect: dict(sorted(cells[aspect].items(), key=lambda cell: FORMS.index(cell[0])))
         for aspect in ASPECTS
         if aspect in cells
     }
@@ -45,7 +44,7 @@ def means(cells: Mapping[str, Mapping[str, list[int]]]) -> dict[str, Any]:
     aspects = {aspect: mean(forms.values()) for aspect, forms in share.items()}
     forms = {
         form: mean(share[aspect][form] for aspect in FIVE if form in share.get(aspect, {}))
-        for form in ASKED_FORMS
+        for form in FORMS
     }
     return {
         "average": mean(aspects[aspect] for aspect in FIVE if aspect in aspects),

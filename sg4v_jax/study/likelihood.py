@@ -88,8 +88,8 @@ class Scorer:
     def __init__(
         self, settings: ModelSettings, params: Mapping[str, jax.Array], *, dtype: str = "float32"
     ):
-        self.settings, self._dtype = settings, jnp.dtype(dtype)
-        self._model = skeleton(lambda key: VideoLM(settings.config, key=key)).build(params)
+        self.settings, self.dtype = settings, jnp.dtype(dtype)
+        self.model = skeleton(lambda key: VideoLM(settings.config, key=key)).build(params)
         self._laid: dict[tuple, Sequence1D] = {}
 
     @classmethod
@@ -116,14 +116,14 @@ class Scorer:
           BudgetError: a sample is longer than the model's positions.
           RecordError: training would drop the sample, or a request has no options.
         """
-        laid = [[self._lay_out(r, option) for option in r.options] for r in requests]
+        laid = [[self.lay_out(r, option) for option in r.options] for r in requests]
         scores = [np.zeros(len(r.options)) for r in requests]
         plan = _Plan.of(requests, laid, self.settings)
         run = compiled(tuple(chips.flags(jax.devices()[0].device_kind).items()))
         done = 0
         for chosen in plan.batches():
             batch = plan.place(chosen)
-            found = np.asarray(run(self._model, batch, dtype=self._dtype), np.float64)
+            found = np.asarray(run(self.model, batch, dtype=self.dtype), np.float64)
             start = 0
             for question in (q for group in chosen for q in group):
                 count = len(laid[question])
@@ -132,7 +132,7 @@ class Scorer:
             progress(done)
         return scores
 
-    def _lay_out(self, request: Request, option: str) -> Sequence1D:
+    def lay_out(self, request: Request, option: str) -> Sequence1D:
         """The sample that training makes of the record with this answer; kept for the next time."""
         sizes = tuple(p.size for p in request.pictures)
         key = (tuple(request.turns), option, sizes)

@@ -1,0 +1,146 @@
+"""The study's questions and pictures as an evaluation reads them from the data folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sg4v_jax import files
+from sg4v_jax.errors import ConfigError, RecordError
+from sg4v_jax.infer.engine import Shown
+from sg4v_jax.study import pictures
+from sg4v_jax.study.likelihood import Scorer
+from sg4v_jax.text.chat import IMAGE_PLACEHOLDER, Turn
+from sg4v_jax.world.aspects.scene import SAMPLED
+
+PATHS = ("grid", "frames")
+_SALT = 83
+
+
+def user_turn(text: str, *, images: int) -> Turn:
+    r"""The question as the records of training have it.
+
+    >>> user_turn("Does it move?", images=1).content
+    "<image>\nDoes it move?"
+    """
+    return Turn("user", f"{IMAGE_PLACEHOLDER}\n" * images + text)
+
+
+def read_questions(
+    data: str | os.PathLike, *, split: str, scenes: int | None = None
+) -> tuple[list[dict[str, Any]], dict[int, str]]:
+    """The questions about the first `scenes` scenes, and the video of every scene of the split.
+
+    Raises:
+      RecordError: no such file, or a line that is not a question.
+    """
+    file = files.path(data) / "questions" / f"{split}.jsonl"
+    lines = read_lines(
+        file, fields=("id", "scene", "video", "aspect", "form", "text", "options", "answer")
+    )
+    every = {line["scene"]: line["video"] for line in lines}
+    kept = set(list(every)[:scenes])
+    return [line for line in lines if line["scene"] in kept], every
+
+
+def read_captions(data: str | os.PathLike) -> list[dict[str, Any]]:
+    """The true captions of the development split.
+
+    Raises:
+      RecordError: no such file, or a line that is not a caption.
+    """
+    return read_lines(
+        files.path(data) / "captions" / "dev.jsonl", fields=("id", "video", "caption")
+    )
+
+
+def read_lines(file: str | os.PathLike, *, fields: Sequence[str]) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file, each with all of `fields`.
+
+    Raises:
+      RecordError: names file, line and field.
+    """
+    if not files.path(file).exists():
+        raise RecordError(f"{file}: no such file", mend="make the study's data first")
+    found = []
+    for number, text in enumerate(files.path(file).read_text().splitlines(), 1):
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError as e:
+            raise RecordError(
+                f"{file}: line {number}: not JSON ({e.msg})", mend="make the file again"
+            ) from e
+        for field in fields:
+            if field not in line:
+                raise RecordError(
+                    f"{file}: line {number}: field {field!r} is missing", mend="make the file again"
+                )
+        found.append(line)
+    return found
+
+
+class Videos:
+    """The clips of a data folder as a model sees them; each is read once.
+
+    Args:
+      path: "grid" (one picture a clip) or "frames" (each of its frames is a picture).
+
+    Raises:
+      ConfigError: an unknown path.
+    """
+
+    def __init__(self, scorer: Scorer, *, data: str | os.PathLike, path: str):
+        if path not in PATHS:
+            raise ConfigError(f"visual path {path!r} is unknown", mend=f"use one of {PATHS}")
+        self._scorer, self._data, self._path = scorer, data, path
+        self._shown: dict[str, tuple[Shown, ...]] = {}
+        self._blank: tuple[Shown, ...] | None = None
+
+    def shown(self, video: str) -> tuple[Shown, ...]:
+        """What stands at the image places of a question about `video`, a path in the data folder.
+
+        Raises:
+          RecordError: no such picture.
+          UnsafePathError: a path that leaves the data folder.
+        """
+        if video not in self._shown:
+            self._shown[video] = self._show(self._read(video))
+        return self._shown[video]
+
+    def blank(self) -> tuple[Shown, ...]:
+        """The same places, with nothing to see."""
+        if self._blank is None:
+            side = pictures.CANVAS * round(SAMPLED**0.5)
+            self._blank = self._show(pictures.blank(side=side))
+        return self._blank
+
+    def _show(self, picture: np.ndarray) -> tuple[Shown, ...]:
+        if self._path == "grid":
+            return (self._scorer.show(picture),)
+        return tuple(self._scorer.show(pictures.cell(picture, n)) for n in range(SAMPLED))
+
+    def _read(self, video: str) -> np.ndarray:
+        where = files.safe_join(self._data, video, where="questions: field 'video'")
+        try:
+            with Image.open(where) as image:
+                return np.asarray(image.convert("RGB"))
+        except OSError as e:
+            raise RecordError(f"{where}: no picture ({e})", mend="make the data again") from e
+
+
+def derangement(scenes: Sequence[int]) -> dict[int, int]:
+    """For each scene another one, always the same; each is another's once.
+
+    Raises:
+      ConfigError: there is but one.
+    """
+    scenes = sorted(scenes)
+    if len(scenes) < 2:
+        raise ConfigError("one scene has no wrong video", mend="make two scenes or more")
+    order = np.random.default_rng([_SALT, len(scenes)]).permutation(len(scenes))
+    return {scenes[a]: scenes[b] for a, b in zip(order, np.roll(order, -1), strict=True)}
