@@ -1,42 +1,36 @@
 """How likely a model finds each option of a question: the option said is the likeliest.
 
-Legend: `P` pictures (or lists of them), `Q` questions, `O` options of a batch; `S` positions of a
-part; `C` cache slots, `D` width, `T` tiles a picture list, `R` tile side.
-
-A sample (prompt and one option) is laid out as training lays out its record. What samples have in
-common is then run once: the beginning that a picture's questions share (its visual tokens above
-all), the rest of a question that its options share, and the options, each on the kept keys and
-values of the part before. For a picture of 64 visual tokens with 12 questions of 2.7 options that is
-a sixth of the positions.
+A sample (prompt and one option) is laid out as training lays out its record; what samples have in
+common is run once (`shared_parts.py`). Legend: `P` clips, `Q` questions, `O` options of a batch.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sg4v_jax import chips
-from sg4v_jax.data.layout import SEPARATOR, TEXT, Sequence1D
+from sg4v_jax.data.layout import Sequence1D
 from sg4v_jax.data.record import Record, Visual
 from sg4v_jax.errors import BudgetError, RecordError
 from sg4v_jax.infer.engine import Shown
 from sg4v_jax.models.kv_cache import KVCache
 from sg4v_jax.models.params import skeleton
 from sg4v_jax.models.video_lm import VideoLM
+from sg4v_jax.study.shared_parts import Part, Plan, Question, Shared
 from sg4v_jax.text.chat import Turn
 from sg4v_jax.train.cross_entropy import chunked_cross_entropy
 from sg4v_jax.weights.load import load_model
 from sg4v_jax.weights.store import ModelSettings
 
-OPTIONS = 256  # options a batch
-STEP = 8  # lengths of parts are multiples of it, so that few are compiled for
+OPTIONS = 256  # options a batch, for a model of about a million parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,27 +49,6 @@ class Request:
     pictures: Sequence[Shown]
 
 
-class Part(NamedTuple):
-    """The positions that one level of a batch adds to the level above, for N rows."""
-
-    tokens: np.ndarray  # i32[N,S]
-    visual_index: np.ndarray  # i32[N,S], as in a `Batch`
-    positions: np.ndarray  # i32[N,S]
-    segments: np.ndarray  # i32[N,S], 1 = a token, 0 = padding
-    parent: np.ndarray  # i32[N], the row of the level above
-
-
-class Scored(NamedTuple):
-    """One batch: three parts, pixels, and what is scored in the last part."""
-
-    pictures: Part
-    questions: Part
-    options: Part
-    tiles: np.ndarray  # u8[P,T,R,R,3]
-    targets: np.ndarray  # i32[O,S]
-    counted: np.ndarray  # bool[O,S]
-
-
 class Scorer:
     """A model ready to score.
 
@@ -83,12 +56,18 @@ class Scorer:
       settings: model, inputs and tokenizer.
       params: parameters by path, low-rank branches merged.
       dtype: of activations.
+      options: how many a batch has; each takes the keys and values of a whole sample.
     """
 
     def __init__(
-        self, settings: ModelSettings, params: Mapping[str, jax.Array], *, dtype: str = "float32"
+        self,
+        settings: ModelSettings,
+        params: Mapping[str, jax.Array],
+        *,
+        dtype: str = "float32",
+        options: int = OPTIONS,
     ):
-        self.settings, self.dtype = settings, jnp.dtype(dtype)
+        self.settings, self.dtype, self._options = settings, jnp.dtype(dtype), options
         self.model = skeleton(lambda key: VideoLM(settings.config, key=key)).build(params)
         self._laid: dict[tuple, Sequence1D] = {}
 
@@ -116,21 +95,35 @@ class Scorer:
           BudgetError: a sample is longer than the model's positions.
           RecordError: training would drop the sample, or a request has no options.
         """
-        laid = [[self.lay_out(r, option) for option in r.options] for r in requests]
-        scores = [np.zeros(len(r.options)) for r in requests]
-        plan = _Plan.of(requests, laid, self.settings)
+        questions = [self._question(request) for request in requests]
+        plan = Plan.of(questions, options=self._options, anyres=self.settings.inputs.anyres)
         run = compiled(tuple(chips.flags(jax.devices()[0].device_kind).items()))
+        scores = [np.zeros(0)] * len(requests)
         done = 0
         for chosen in plan.batches():
             batch = plan.place(chosen)
             found = np.asarray(run(self.model, batch, dtype=self.dtype), np.float64)
             start = 0
-            for question in (q for group in chosen for q in group):
-                count = len(laid[question])
-                scores[question] = found[start : start + count]
+            for number in itertools.chain(*chosen):
+                count = len(requests[number].options)
+                scores[number] = found[start : start + count]
                 start, done = start + count, done + 1
             progress(done)
         return scores
+
+    def _question(self, request: Request) -> Question:
+        if not request.options:
+            raise RecordError(
+                f"{request.turns[-1].content!r:.80}: a question without options",
+                mend="give its possible answers",
+            )
+        side = self.settings.inputs.anyres.side
+        tiles = [np.zeros((0, side, side, 3), np.uint8), *(p.tiles for p in request.pictures)]
+        return Question(
+            clip=tuple(id(picture) for picture in request.pictures),
+            tiles=np.concatenate(tiles),
+            samples=[self.lay_out(request, option) for option in request.options],
+        )
 
     def lay_out(self, request: Request, option: str) -> Sequence1D:
         """The sample that training makes of the record with this answer; kept for the next time."""
@@ -159,28 +152,23 @@ class Scorer:
         return self._laid[key]
 
 
-def option_scores(scorer: Scorer, requests: Sequence[Request]) -> list[np.ndarray]:
-    """`scorer.option_scores(requests)`."""
-    return scorer.option_scores(requests)
-
-
 @functools.cache
 def compiled(flags: tuple[tuple[str, str], ...]) -> Callable[..., jax.Array]:
     """`log_likelihoods`, jitted: compiled once a process and shape; `flags` of XLA."""
     return jax.jit(log_likelihoods, static_argnames="dtype", compiler_options=dict(flags))
 
 
-def log_likelihoods(model: VideoLM, batch: Scored, *, dtype: jnp.dtype) -> jax.Array:
+def log_likelihoods(model: VideoLM, batch: Shared, *, dtype: jnp.dtype) -> jax.Array:
     """f32[O]: the summed log-probability of each option's targets."""
-    slots = sum(p.tokens.shape[1] for p in (batch.pictures, batch.questions, batch.options))
-    count = len(batch.pictures.parent)
+    clips, questions, options = batch.clips, batch.questions, batch.options
+    slots = sum(part.tokens.shape[1] for part in (clips, questions, options))
     table = model.visual_table(batch.tiles, dtype=dtype)
-    cache = KVCache.empty(model.llm.config, batch=count, slots=slots, dtype=dtype)
-    _, cache = _extend(model, batch.pictures, table, cache)
-    cache, table = _children(cache, batch.questions.parent), table[batch.questions.parent]
-    _, cache = _extend(model, batch.questions, table, cache)
-    cache = _children(cache, batch.options.parent)
-    hidden, _ = _extend(model, batch.options, table[batch.options.parent, :0], cache)
+    cache = KVCache.empty(model.llm.config, batch=len(clips.parent), slots=slots, dtype=dtype)
+    _, cache = _extend(model, clips, table, cache)
+    cache, table = _children(cache, questions.parent), table[questions.parent]
+    _, cache = _extend(model, questions, table, cache)
+    cache = _children(cache, options.parent)
+    hidden, _ = _extend(model, options, table[options.parent, :0], cache)  # no picture in these
     head = model.llm.head().astype(dtype)
     nll, _ = chunked_cross_entropy(hidden, head, targets=batch.targets, chunks=1)
     return -jnp.sum(jnp.where(batch.counted, nll, 0.0), axis=-1)
@@ -196,149 +184,3 @@ def _children(cache: KVCache, parent: jax.Array) -> KVCache:
     return cache._replace(
         k=cache.k[:, parent], v=cache.v[:, parent], segments=cache.segments[parent]
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """What is shared, and the shapes of all batches.
-
-    Attributes:
-      groups: numbers of the questions about the same pictures.
-      stems: for each question, positions that all samples of its group begin with.
-      prompts: for each question, positions that its options' samples begin with.
-      rows: P, Q, O; lengths: S of each part.
-    """
-
-    requests: Sequence[Request]
-    laid: Sequence[Sequence[Sequence1D]]
-    groups: Sequence[Sequence[int]]
-    stems: Sequence[int]
-    prompts: Sequence[int]
-    rows: tuple[int, int, int]
-    lengths: tuple[int, int, int]
-    tiles: int
-    table: int  # rows of the visual table, T * patches
-    side: int
-
-    @staticmethod
-    def of(requests, laid, settings: ModelSettings) -> _Plan:
-        for request in requests:
-            if not request.options:
-                raise RecordError("a question without options", mend="give two or more")
-        anyres = settings.inputs.anyres
-        groups: dict[tuple, list[int]] = {}
-        for number, request in enumerate(requests):
-            groups.setdefault(tuple(id(p) for p in request.pictures), []).append(number)
-        prompts = [_shared(samples) for samples in laid]
-        # Two samples of each question are enough to find what all have in common.
-        stems = [0] * len(requests)
-        for group in groups.values():
-            stem = min(_shared([laid[q][0] for q in group]), *(prompts[q] for q in group))
-            for question in group:
-                stems[question] = stem
-        rests = [
-            len(s.tokens) - p for p, samples in zip(prompts, laid, strict=True) for s in samples
-        ]
-        middles = [p - s for p, s in zip(prompts, stems, strict=True)]
-        lengths = tuple(_up(max(counts, default=0)) for counts in (stems, middles, rests))
-        asked, options = len(requests), sum(map(len, laid))
-        most = max(min(OPTIONS, options), max(map(len, laid), default=1))
-        share = lambda count: max(1, -(-count * most * 5 // (4 * max(options, 1))))
-        tiles = max((samples[0].tiles for samples in laid), default=0)
-        return _Plan(
-            requests=requests,
-            laid=laid,
-            groups=list(groups.values()),
-            stems=stems,
-            prompts=prompts,
-            rows=tuple(_up(n) for n in (share(len(groups)), share(asked), most)),
-            lengths=lengths,
-            tiles=tiles,
-            table=tiles * anyres.patches**2,
-            side=anyres.side,
-        )
-
-    def batches(self) -> Iterator[list[list[int]]]:
-        """Questions of each batch, by picture: as many as `rows` allow, in order."""
-        most_pictures, most_questions, most_options = self.rows
-        chosen: list[list[int]] = []
-        questions = options = 0
-        for group in self.groups:
-            fresh = True
-            for question in group:
-                count = len(self.laid[question])
-                full = questions == most_questions or options + count > most_options
-                if full or (fresh and len(chosen) == most_pictures):
-                    yield chosen
-                    chosen, questions, options, fresh = [], 0, 0, True
-                if fresh:
-                    chosen.append([])
-                chosen[-1].append(question)
-                questions, options, fresh = questions + 1, options + count, False
-        if chosen:
-            yield chosen
-
-    def place(self, chosen: Sequence[Sequence[int]]) -> Scored:
-        """The batch of these questions."""
-        parts = [_blank(n, s) for n, s in zip(self.rows, self.lengths, strict=True)]
-        shape = (self.rows[0], self.tiles, self.side, self.side, 3)
-        tiles = np.zeros(shape, np.uint8)
-        targets = np.zeros(parts[2].tokens.shape, np.int32)
-        counted = np.zeros(parts[2].tokens.shape, bool)
-        question = option = 0
-        for picture, group in enumerate(chosen):
-            first, stem = self.laid[group[0]][0], self.stems[group[0]]
-            self._write(parts[0], picture, first, slice(0, stem), parent=0)
-            shown = [p.tiles for p in self.requests[group[0]].pictures]
-            if shown:
-                pixels = np.concatenate(shown)
-                tiles[picture, : len(pixels)] = pixels
-            for number in group:
-                samples, prompt = self.laid[number], self.prompts[number]
-                self._write(parts[1], question, samples[0], slice(stem, prompt), parent=picture)
-                for sample in samples:
-                    at = slice(prompt, len(sample.tokens))
-                    self._write(parts[2], option, sample, at, parent=question)
-                    scored = sample.loss_index - prompt
-                    targets[option, scored], counted[option, scored] = sample.targets, True
-                    option += 1
-                question += 1
-        return Scored(*parts, tiles, targets, counted)
-
-    def _write(self, part: Part, row: int, sample: Sequence1D, at: slice, *, parent: int) -> None:
-        count = at.stop - at.start
-        index = sample.visual_index[at]
-        part.tokens[row, :count] = sample.tokens[at]
-        part.visual_index[row, :count] = np.where(
-            index <= SEPARATOR, self.table + SEPARATOR - index, index
-        )
-        part.positions[row, :count] = np.arange(at.start, at.stop)
-        part.segments[row, :count] = 1
-        part.parent[row] = parent
-
-
-def _blank(rows: int, positions: int) -> Part:
-    zeros = lambda: np.zeros((rows, positions), np.int32)
-    return Part(
-        zeros(),
-        np.full((rows, positions), TEXT, np.int32),
-        zeros(),
-        zeros(),
-        np.zeros(rows, np.int32),
-    )
-
-
-def _shared(samples: Sequence[Sequence1D]) -> int:
-    """Positions that all begin with, up to the first whose output is scored."""
-    first = samples[0]
-    count = min(int(s.loss_index[0]) for s in samples)
-    for other in samples[1:]:
-        same = (first.tokens[:count] == other.tokens[:count]) & (
-            first.visual_index[:count] == other.visual_index[:count]
-        )
-        count = count if same.all() else int(same.argmin())
-    return count
-
-
-def _up(count: int) -> int:
-    return max(STEP, -(-count // STEP) * STEP)

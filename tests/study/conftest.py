@@ -78,7 +78,7 @@ def study_config(
     return dataclasses.replace(base, tower=vision, llm=llm)
 
 
-def random_model(data: pathlib.Path, *, config: VideoLMConfig, seed: int = 0, scale: float = 4.0):
+def random_model(data: pathlib.Path, *, config: VideoLMConfig, seed: int = 0, scale: float = 3.0):
     """Settings and parameters; matrices so large that videos and questions matter to the scores."""
     inputs = InputSpec(
         anyres=anyres_of(config),
