@@ -50,7 +50,7 @@ def write_lines(path: pathlib.Path, lines: list[dict]) -> None:
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("study") / "data"
-    return make_data(folder, counts=dict(train=24, dev=10, test=4))
+    return make_data(folder, counts=dict(train=44, dev=10))
 
 
 def study_config(
@@ -78,7 +78,7 @@ def study_config(
     return dataclasses.replace(base, tower=vision, llm=llm)
 
 
-def random_model(data: pathlib.Path, *, config: VideoLMConfig, seed: int = 0, scale: float = 3.0):
+def random_model(data: pathlib.Path, *, config: VideoLMConfig, seed: int = 0, scale: float = 2.0):
     """Settings and parameters; matrices so large that videos and questions matter to the scores."""
     inputs = InputSpec(
         anyres=anyres_of(config),

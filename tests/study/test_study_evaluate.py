@@ -252,7 +252,7 @@ def test_a_slot_is_what_the_model_would_say_there(data, model_dir):
         layout.place([x], budget=budget, side=anyres.side, patches=anyres.patches) for x in samples
     ]
     batch = Batch(*(np.stack(field) for field in zip(*rows, strict=True)))
-    hidden = scorer.model.hidden(batch, dtype=jnp.float32)
+    hidden = jax.jit(lambda model, b: model.hidden(b, dtype=jnp.float32))(scorer.model, batch)
     at = hidden[np.arange(len(rows)), batch.loss_index[:, 0]]
     chances = np.asarray(jax.nn.softmax(scorer.model.llm.logits(at)))
     for row, (slot, hit) in zip(chances, expected, strict=True):

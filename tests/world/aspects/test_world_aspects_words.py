@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sg4v_jax.errors import ConfigError
+from sg4v_jax.study import guessers
 from sg4v_jax.world.aspects import captions, facts, reader
 from sg4v_jax.world.aspects.questions import ASPECTS, FORMS, ask
 from sg4v_jax.world.aspects.scene import COLOURS, SIZES, WorldSettings, sample_scene
@@ -43,23 +44,7 @@ def ask_all(scenes: int):
 
 def guess_from_text(questions) -> float:
     """Accuracy of the most frequent answer to what a text says, counted on the other half."""
-    cells = [_asked_thing(q) for q in questions]
-    half = len(questions) // 2
-    right = 0
-    for train, test in ((slice(half), slice(half, None)), (slice(half, None), slice(half))):
-        votes = collections.defaultdict(Counter)
-        for cell, question in zip(cells[train], questions[train], strict=True):
-            votes[cell][question.answer] += 1
-        for cell, question in zip(cells[test], questions[test], strict=True):
-            best = votes[cell].most_common(1)
-            right += (best[0][0] if best else question.options[0]) == question.answer
-    return right / len(questions)
-
-
-def _asked_thing(question) -> tuple:
-    """What is asked, whatever the shape, the wording and the order of the options."""
-    claims = sorted(str(claim.tells) for claim in question.claims)
-    return (question.aspect, question.form, tuple(claims))
+    return guessers.two_fold([vars(q) for q in questions], feature="claim")
 
 
 @pytest.mark.parametrize("aspect, form", ASKED)
