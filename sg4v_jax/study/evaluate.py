@@ -16,11 +16,11 @@ from typing import Any
 from sg4v_jax import files
 from sg4v_jax.errors import ConfigError
 from sg4v_jax.infer.engine import Engine
-from sg4v_jax.study import accuracy, slots, told
+from sg4v_jax.study import accuracy, captioning, slots
 from sg4v_jax.study.likelihood import Request, Scorer
 from sg4v_jax.study.videos import Videos, derangement, read_questions, user_turn
 from sg4v_jax.weights.load import load_model
-from sg4v_jax.world.aspects.scene import WorldSettings
+from sg4v_jax.world.aspects.scene import WorldSettings, sample_scene
 
 ANSWERS = "answers.jsonl"
 CONDITIONS = ("right", "wrong", "none")
@@ -78,18 +78,19 @@ def evaluate(
     loaded, params = load_model(model, dtype=settings.dtype)
     scorer = Scorer(loaded, params, dtype=settings.dtype)
     asked, every = read_questions(data, split=settings.split, scenes=settings.scenes)
-    videos = Videos(scorer, data=data, path=settings.path)
+    videos = Videos(scorer.show, data=data, path=settings.path)
     lines = answer(scorer, asked, videos=videos, every=every, conditions=settings.conditions)
     scenes = list(dict.fromkeys(line["scene"] for line in asked))[: settings.captions]
     engine = Engine(loaded, params, dtype=settings.dtype)
-    captions = told.describe(engine, scenes, videos=videos, every=every)
-    lines += told.answers(asked, captions)
+    texts = captioning.captions_of(engine, [every[scene] for scene in scenes], videos=videos)
+    told = dict(zip(scenes, texts, strict=True))
+    lines += captioning.answers(asked, told)
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     files.write_atomic(files.path(out) / ANSWERS, text)
-    events = told.events_of(captions, split=settings.split, world=settings.world)
+    shown = {n: sample_scene(n, split=settings.split, settings=settings.world) for n in scenes}
     return fields(lines, conditions=settings.conditions) | {
         "slots": slots.slot_accuracy(scorer, data=data, videos=videos),
-        "captions": events,
+        "captions": captioning.events_of((shown[n], told[n]) for n in scenes),
     }
 
 

@@ -10,18 +10,34 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import os
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from sg4v_jax.study import accuracy, records
-from sg4v_jax.world.aspects.scene import SHAPES, WorldSettings, sample_scene
+from sg4v_jax.errors import RecordError
+from sg4v_jax.study import accuracy
+from sg4v_jax.study.videos import read_questions
+from sg4v_jax.text.chat import without_images
+from sg4v_jax.world.aspects import captions
+from sg4v_jax.world.aspects.scene import DIRECTIONS, SHAPES
 
 Question = Mapping[str, Any]  # with aspect, form, text, options and answer
 Cell = tuple[str, str]  # aspect, form
 _SHAPE = re.compile(rf"\b({'|'.join(SHAPES)})\b")
+_PAIR = re.compile(r'Which is true: "(.*)" or "(.*)"\?')
+_WAYS, _ADVERBS = "|".join(DIRECTIONS), "|".join(captions.ADVERBS.values())
+# What a question is about, from its text and first option; the first that fits.
+_ASPECTS = (
+    ("camera", re.compile(r"\bthe camera\b")),
+    ("order", re.compile(r"\b(before it|then|later on)\b")),
+    ("direction", re.compile(rf"\bmoves? ({_WAYS})\b|^Which way")),
+    ("speed", re.compile(rf"\bmoves? ({_ADVERBS})\b|^How does the \w+ move")),
+    ("attribute", re.compile(r"\b(turns? from|becomes?)\b|^How does the \w+ change")),
+    ("action", re.compile("")),
+)
 _PRIOR = 2.0  # questions at chance that each count begins with
 
 
@@ -126,10 +142,51 @@ def two_fold(questions: Sequence[Question], *, feature: str) -> float:
     return right / len(questions)
 
 
-def training_questions(scenes: int, *, settings: WorldSettings) -> list[dict[str, Any]]:
-    """Every question that can be asked of the first `scenes` training scenes."""
-    known = (sample_scene(n, split="train", settings=settings) for n in range(scenes))
-    return records.asked(known, settings=settings)
+def accuracy_of(
+    trained_on: Iterable[Mapping[str, Any]], *, data: str | os.PathLike, splits: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """What a guesser that knows the training questions gets right of each split's questions.
+
+    Args:
+      trained_on: LLaVA records of questions, of any number of rounds.
+      data: the folder with `questions/SPLIT.jsonl`.
+
+    Raises:
+      RecordError: a training question in no wording of `world.aspects.questions`, or no file.
+    """
+    known = [question_of(text, answer) for record in trained_on for text, answer in _rounds(record)]
+    guesser = Guesser.fit(known)
+    return {split: guesser.accuracy(read_questions(data, split=split)[0]) for split in splits}
+
+
+def _rounds(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Question and answer of each round."""
+    turns = [turn["value"] for turn in record["conversations"]]
+    yield from zip(turns[::2], turns[1::2], strict=True)
+
+
+def question_of(text: str, answer: str) -> Question:
+    """A training question, of which the record keeps the text alone.
+
+    "Which way does the cross move: up, left, right or down?" with "up" is a choice about the
+    direction with four options.
+
+    Raises:
+      RecordError: no wording of `world.aspects.questions`.
+    """
+    text = without_images(text)
+    pair = _PAIR.fullmatch(text)
+    if answer in ("yes", "no"):
+        form, options, told = "yesno", ["yes", "no"], text
+    elif pair:
+        form, options, told = "matching", [pair[1], pair[2]], pair[1]
+    else:
+        form, options = "choice", re.split(", | or ", text.partition(": ")[2].rstrip("?"))
+        told = f"{text.partition(': ')[0]}: {options[0]}"
+    if answer not in options:
+        raise RecordError(f"question {text!r:.120}: no option is {answer!r}", mend="make it again")
+    aspect = next(name for name, pattern in _ASPECTS if pattern.search(told))
+    return dict(aspect=aspect, form=form, text=text, options=options, answer=answer)
 
 
 def chance(questions: Iterable[Question]) -> dict[str, Any]:

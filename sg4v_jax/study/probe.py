@@ -85,7 +85,7 @@ def probe(
             f"{data}: {len(scenes)} clips of split {split!r} are too few to probe",
             mend=f"make at least {10 * FOLDS}",
         )
-    videos = Videos(scorer, data=data, path=path)
+    videos = Videos(scorer.show, data=data, path=path)
     found = features(scorer, [pictures.clip_file(scene) for scene in scenes], videos=videos)
     return {name: one._asdict() for name, one in readings(found, scenes).items()}
 

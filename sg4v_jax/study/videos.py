@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from sg4v_jax import files
 from sg4v_jax.errors import ConfigError, RecordError
 from sg4v_jax.infer.engine import Shown
 from sg4v_jax.study import pictures
-from sg4v_jax.study.likelihood import Scorer
 from sg4v_jax.text.chat import IMAGE_PLACEHOLDER, Turn
 from sg4v_jax.world.aspects.scene import SAMPLED
 
@@ -88,18 +87,19 @@ class Videos:
     """The clips of a data folder as a model sees them; each is read once.
 
     Args:
+      show: makes a picture u8[H,W,3] ready: `Scorer.show`, or `Engine.show`.
+      data: the folder.
       path: "grid" (one picture a clip) or "frames" (each of its frames is a picture).
 
     Raises:
       ConfigError: an unknown path.
     """
 
-    def __init__(self, scorer: Scorer, *, data: str | os.PathLike, path: str):
+    def __init__(self, show: Callable[[np.ndarray], Shown], *, data: str | os.PathLike, path: str):
         if path not in PATHS:
             raise ConfigError(f"visual path {path!r} is unknown", mend=f"use one of {PATHS}")
-        self._scorer, self._data, self._path = scorer, data, path
+        self._ready, self._data, self._path = show, data, path
         self._shown: dict[str, tuple[Shown, ...]] = {}
-        self._blank: tuple[Shown, ...] | None = None
 
     def shown(self, video: str) -> tuple[Shown, ...]:
         """What stands at the image places of a question about `video`, a path in the data folder.
@@ -114,15 +114,12 @@ class Videos:
 
     def blank(self) -> tuple[Shown, ...]:
         """The same places, with nothing to see."""
-        if self._blank is None:
-            side = pictures.CANVAS * round(SAMPLED**0.5)
-            self._blank = self._show(pictures.blank(side=side))
-        return self._blank
+        return self.shown(pictures.BLANK_FILE)
 
     def _show(self, picture: np.ndarray) -> tuple[Shown, ...]:
         if self._path == "grid":
-            return (self._scorer.show(picture),)
-        return tuple(self._scorer.show(pictures.cell(picture, n)) for n in range(SAMPLED))
+            return (self._ready(picture),)
+        return tuple(self._ready(pictures.cell(picture, n)) for n in range(SAMPLED))
 
     def _read(self, video: str) -> np.ndarray:
         where = files.safe_join(self._data, video, where="questions: field 'video'")

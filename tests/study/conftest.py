@@ -17,7 +17,7 @@ from sg4v_jax.text.tokenizer import Tokenizer, train_byte_bpe
 from sg4v_jax.weights.store import ModelSettings, anyres_of
 from sg4v_jax.world.aspects.scene import Scene, WorldSettings, sample_scene
 
-WORLD = WorldSettings()
+WORLD, CANVAS = WorldSettings(), 24
 
 
 def scenes_of(split: str, *, count: int) -> list[Scene]:
@@ -29,10 +29,11 @@ def make_data(folder: pathlib.Path, *, counts: dict[str, int], vocab: int = 512)
     texts = []
     for split, count in counts.items():
         scenes = scenes_of(split, count=count)
-        pictures.write_clips(folder, scenes, frames=True)
+        pictures.write_clips(folder, scenes, frames=True, canvas=CANVAS)
         asked = records.asked(scenes, settings=WORLD)
         texts += [text for line in asked for text in (line["text"], *line["options"])]
         write_lines(folder / "questions" / f"{split}.jsonl", asked)
+    pictures.write_png(folder / pictures.BLANK_FILE, pictures.blank(side=4 * CANVAS))
     told = records.dev_captions(scenes_of("dev", count=counts["dev"]))
     write_lines(folder / "captions" / "dev.jsonl", told)
     known = records.dev_captions(scenes_of("train", count=300))

@@ -13,7 +13,7 @@ from sg4v_jax.batch import Batch
 from sg4v_jax.data import layout
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.errors import ConfigError, RecordError
-from sg4v_jax.study import accuracy, evaluate, records, slots, told, videos
+from sg4v_jax.study import accuracy, captioning, evaluate, records, slots, videos
 from sg4v_jax.study.likelihood import Scorer
 from sg4v_jax.weights.store import save_params, save_settings
 from sg4v_jax.world.aspects import captions
@@ -56,7 +56,7 @@ def test_answers_are_those_of_the_scores(evaluated, data):
 
 def test_the_wrong_video_is_anothers_and_none_is_grey(data, model_dir):
     scorer = Scorer.load(model_dir)
-    clips = videos.Videos(scorer, data=data, path="grid")
+    clips = videos.Videos(scorer.show, data=data, path="grid")
     asked, every = videos.read_questions(data, split="dev")
     other = videos.derangement(list(every))
     line = asked[0]
@@ -137,7 +137,7 @@ def test_captions_are_read_for_the_fourth_form(data, style):
     texts = {
         s.seed: records.caption(truth(s), np.random.default_rng(1), style=style) for s in scenes
     }
-    lines = told.answers(asked, texts)
+    lines = captioning.answers(asked, texts)
     assert len(lines) == sum(q["form"] == "choice" for q in asked)
     assert {line["aspect"] for line in lines} == set(ASPECTS)
     right = [line["said"]["right"] == line["answer"] for line in lines]
@@ -148,10 +148,8 @@ def test_captions_are_read_for_the_fourth_form(data, style):
 def test_events_of_captions_are_counted():
     scenes = scenes_of("test", count=60)
     say = lambda facts: captions.detailed(facts, np.random.default_rng(1))
-    count = lambda change: told.events_of(
-        {s.seed: say(change(truth(s), np.random.default_rng(s.seed))) for s in scenes},
-        split="test",
-        world=WORLD,
+    count = lambda change: captioning.events_of(
+        (s, say(change(truth(s), np.random.default_rng(s.seed)))) for s in scenes
     )
     true = count(lambda facts, rng: facts)
     assert true == dict(events_told=120, events_false=0, events_missing=0, events_true=120)
@@ -159,8 +157,16 @@ def test_events_of_captions_are_counted():
     assert false == dict(events_told=120, events_false=120, events_missing=120, events_true=0)
     fewer = count(lambda facts, rng: without_events(facts, rng, rate=0.5))
     assert fewer["events_false"] == 0 and fewer["events_told"] + fewer["events_missing"] == 120
-    twice = {scenes[0].seed: "first it grows. then it grows."}
-    assert told.events_of(twice, split="test", world=WORLD)["events_true"] <= 1
+    twice = captioning.events_of([(scenes[0], "first it grows. then it grows.")])
+    assert twice["events_true"] <= 1 and twice["events_told"] == 2
+
+
+def test_a_captioner_describes_scenes(data, model_dir, evaluated):
+    scenes = scenes_of("dev", count=3)
+    made, counts = captioning.describe(model_dir, scenes, data=data, path="grid")
+    told = {line["scene"]: line["caption"] for line in evaluated[1] if line["form"] == "captioning"}
+    assert made == {f"pictures/dev-{n}.png": told[n] for n in range(3)}
+    assert counts == evaluated[0]["captions"]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +195,7 @@ def test_damaged_data_is_named(data, model_dir, tmp_path):
     file.write_text("{\n")
     with pytest.raises(RecordError, match="line 1: not JSON"):
         videos.read_questions(tmp_path, split="dev")
-    clips = videos.Videos(Scorer.load(model_dir), data=data, path="grid")
+    clips = videos.Videos(Scorer.load(model_dir).show, data=data, path="grid")
     with pytest.raises(RecordError, match="no picture"):
         clips.shown("pictures/dev-999.png")
 
@@ -230,7 +236,7 @@ def test_slots_of_another_wording_are_refused():
 def test_a_slot_is_what_the_model_would_say_there(data, model_dir):
     """Against the whole next-token distribution after the caption cut before the slot."""
     scorer = Scorer.load(model_dir)
-    clips = videos.Videos(scorer, data=data, path="grid")
+    clips = videos.Videos(scorer.show, data=data, path="grid")
     tokenizer, anyres = scorer.settings.tokenizer, scorer.settings.inputs.anyres
     lines = videos.read_captions(data)[:6]
     found = [slots.slots_of(line["caption"]) for line in lines]
@@ -275,6 +281,6 @@ def test_slot_accuracy_counts(evaluated, data):
 def test_words_that_begin_alike_are_refused(tmp_path, model_dir, data):
     poor = make_data(tmp_path / "poor", counts=dict(dev=2), vocab=270)
     scorer = Scorer(*random_model(poor, config=study_config()))
-    clips = videos.Videos(scorer, data=poor, path="grid")
+    clips = videos.Videos(scorer.show, data=poor, path="grid")
     with pytest.raises(ConfigError, match="same token"):
         slots.slot_accuracy(scorer, data=poor, videos=clips)

@@ -7,13 +7,15 @@ import json
 import numpy as np
 import pytest
 
+from sg4v_jax.errors import RecordError
 from sg4v_jax.study import guessers, records
+from sg4v_jax.study.videos import read_questions
 from tests.study.conftest import WORLD, scenes_of
 
 
 @pytest.fixture(scope="module")
 def known():
-    return guessers.training_questions(700, settings=WORLD)
+    return records.asked(scenes_of("train", count=700), settings=WORLD)
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +92,21 @@ def test_what_is_asked_whatever_the_wording():
 def test_a_cell_without_training_questions_is_guessed_all_the_same(asked):
     guesser = guessers.Guesser.fit([])
     assert guesser.guess(asked[0]) == asked[0]["options"][0]
+
+
+def test_training_questions_are_told_from_their_texts(asked):
+    for question in asked:
+        found = guessers.question_of(f"<image>\n{question['text']}", question["answer"])
+        assert found == {name: question[name] for name in found}
+    with pytest.raises(RecordError, match="perhaps"):
+        guessers.question_of("Does it move?", "perhaps")
+
+
+def test_accuracy_from_the_records_of_training(data, asked):
+    scenes = scenes_of("train", count=400)
+    known = records.questions_of(scenes, seed=1, settings=WORLD, path="grid")
+    found = guessers.accuracy_of(known, data=data, splits=("dev",))
+    assert list(found) == ["dev"]
+    lines, _ = read_questions(data, split="dev")
+    counted = sum(n for forms in found["dev"]["cells"].values() for _, n in forms.values())
+    assert counted == len(lines) and 0.3 < found["dev"]["average"] < 0.6

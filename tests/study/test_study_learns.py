@@ -42,7 +42,7 @@ def test_eight_clips_are_learnt(tmp_path):
     video_sft.train(c, folder=str(tmp_path / "run"), console=Console(file=io.StringIO()))
 
     scorer = Scorer.load(tmp_path / "run")
-    videos = Videos(scorer, data=data, path="grid")
+    videos = Videos(scorer.show, data=data, path="grid")
     requests = [
         Request([user_turn(q["text"], images=1)], q["options"], videos.shown(q["video"]))
         for q in asked

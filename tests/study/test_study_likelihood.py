@@ -40,7 +40,7 @@ class Asked(NamedTuple):
 def asked(request, data):
     """Questions about five clips, scored together."""
     scorer = Scorer(*random_model(data, config=study_config(image=IMAGE[request.param])))
-    videos = Videos(scorer, data=data, path=request.param)
+    videos = Videos(scorer.show, data=data, path=request.param)
     lines, _ = read_questions(data, split="dev", scenes=5)
     requests = [request_of(line, videos) for line in lines]
     return Asked(request.param, scorer, lines, requests, scorer.option_scores(requests))

@@ -69,7 +69,7 @@ def test_the_place_is_where_the_thing_is_seen():
 @pytest.mark.parametrize("path", IMAGE)
 def test_features_are_those_of_each_frames_own_patches(data, path):
     scorer = Scorer(*random_model(data, config=study_config(image=IMAGE[path])))
-    clips = Videos(scorer, data=data, path=path)
+    clips = Videos(scorer.show, data=data, path=path)
     names = [f"pictures/dev-{n}.png" for n in range(3)]
     found = probe.features(scorer, names, videos=clips)
     assert found.shape == (3, SAMPLED, 4, 16)

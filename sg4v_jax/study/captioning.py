@@ -3,29 +3,55 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sg4v_jax.infer.engine import Engine, Request
+from sg4v_jax.study import pictures
 from sg4v_jax.study.videos import Videos, user_turn
 from sg4v_jax.world.aspects import reader
 from sg4v_jax.world.aspects.facts import EventFact, truth
 from sg4v_jax.world.aspects.questions import CAPTION_PROMPT, Claim, Question
-from sg4v_jax.world.aspects.scene import WorldSettings, sample_scene
+from sg4v_jax.world.aspects.scene import Scene
 
 CAPTION_TOKENS = 96  # the longest true caption has about 60
 
 
 def describe(
-    engine: Engine, scenes: Sequence[int], *, videos: Videos, every: Mapping[int, str]
-) -> dict[int, str]:
-    """A caption of each scene, the likeliest token at a time."""
-    prompts = []
-    for scene in scenes:
-        shown = videos.shown(every[scene])
-        prompts.append(Request([user_turn(CAPTION_PROMPT, images=len(shown))], shown))
-    texts = engine.answer(prompts, max_new_tokens=CAPTION_TOKENS) if prompts else []
-    return dict(zip(scenes, texts, strict=True))
+    model: str | os.PathLike,
+    scenes: Sequence[Scene],
+    *,
+    data: str | os.PathLike,
+    path: str,
+    dtype: str = "float32",
+) -> tuple[dict[str, str], dict[str, int]]:
+    """A model's captions of scenes, by clip file, and `events_of` them.
+
+    Args:
+      model: a model directory or any other name that `--model` takes.
+      data: the folder with their pictures.
+      path: the visual path, "grid" or "frames".
+
+    Raises:
+      RecordError: a picture that is missing.
+      CheckpointError: no such model.
+    """
+    engine = Engine.load(model, dtype=dtype)
+    clips = [pictures.clip_file(scene) for scene in scenes]
+    videos = Videos(engine.show, data=data, path=path)
+    texts = captions_of(engine, clips, videos=videos)
+    pairs = list(zip(scenes, texts, strict=True))
+    return dict(zip(clips, texts, strict=True)), events_of(pairs)
+
+
+def captions_of(engine: Engine, clips: Sequence[str], *, videos: Videos) -> list[str]:
+    """A caption of each clip, the likeliest token at a time."""
+    asked = []
+    for clip in clips:
+        shown = videos.shown(clip)
+        asked.append(Request([user_turn(CAPTION_PROMPT, images=len(shown))], shown))
+    return engine.answer(asked, max_new_tokens=CAPTION_TOKENS) if asked else []
 
 
 def answers(asked: Sequence[Mapping[str, Any]], told: Mapping[int, str]) -> list[dict[str, Any]]:
@@ -60,15 +86,15 @@ def question_of(line: Mapping[str, Any]) -> Question:
     )
 
 
-def events_of(told: Mapping[int, str], *, split: str, world: WorldSettings) -> dict[str, int]:
-    """How many events the captions tell, how many of them are false, and how many are not told.
+def events_of(told: Iterable[tuple[Scene, str]]) -> dict[str, int]:
+    """How many events captions tell, how many of them are false, and how many are not told.
 
     An event is true if one of the scene's agrees with all that is said of it; each of the scene's
     makes one told event true.
     """
     counts = dict(events_told=0, events_false=0, events_missing=0, events_true=0)
-    for scene, caption in told.items():
-        left = list(truth(sample_scene(scene, split=split, settings=world)).events)
+    for scene, caption in told:
+        left = list(truth(scene).events)
         events = reader.read(caption).events
         for event in events:
             match = next((e for e in left if _agrees(event, e)), None)
