@@ -2,7 +2,7 @@
 
 Legend: `N` clips, `F` frames, `P` patches a frame, `D` tower width, `K` numbers read.
 
-The features of a frame are those of its own patches side by side: of the grid's tile the 2 x 2 where
+The features of a frame are those of its own patches side by side: of the grid's tile those where
 the frame stands, or of the frame's own tile. Ridge regression in closed form on three quarters of
 the clips; what is reported is of the others.
 

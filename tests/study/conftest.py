@@ -55,13 +55,20 @@ def data(tmp_path_factory) -> pathlib.Path:
 
 
 def study_config(
-    *, image: int = 96, width: int = 16, heads: int = 2, tower: int = 2, layers: int = 2
+    *,
+    image: int = 96,
+    patch: int = 24,
+    width: int = 16,
+    heads: int = 2,
+    tower: int = 2,
+    layers: int = 2,
 ) -> VideoLMConfig:
-    """The study's geometry at any width: 64 patches of a grid, or 4 of a frame of 24 pixels."""
+    """The study's geometry at any width: a grid of 96 pixels, or a frame of 24, in one tile."""
     base = PRESETS["sg4v-study"]()
     vision = dataclasses.replace(
         base.tower,
         image_size=image,
+        patch_size=patch,
         hidden_size=width,
         intermediate_size=4 * width,
         num_hidden_layers=tower,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -71,7 +72,7 @@ def training_sample(asked: Asked, number: int, option: str, data):
 
 def batch_of(samples, scorer: Scorer) -> Batch:
     anyres = scorer.settings.inputs.anyres
-    budget = Budget(160, max(s.sequence.tiles for s in samples), 32)
+    budget = Budget(96, max(s.sequence.tiles for s in samples), 32)
     rows = [place([s], budget=budget, side=anyres.side, patches=anyres.patches) for s in samples]
     return Batch(*(np.stack(field) for field in zip(*rows, strict=True)))
 
@@ -122,16 +123,26 @@ def test_small_batches_split_a_clip(asked):
 
 def test_what_is_shared_is_run_once(asked):
     questions = [asked.scorer._question(request) for request in asked.requests]
-    plan = Plan.of(questions, options=64, anyres=asked.scorer.settings.inputs.anyres)
-    batches = list(plan.batches())
-    assert sorted(n for b in batches for clip in b for n in clip) == list(range(len(questions)))
-    visual = 64
-    assert min(plan.stems) > visual and all(
-        p - s < 48 for p, s in zip(plan.prompts, plan.stems, strict=True)
-    )
-    placed = sum(np.prod(part.tokens.shape) for part in plan.place(batches[0])[:3]) * len(batches)
+    plan = Plan.of(questions, options=1000, anyres=asked.scorer.settings.inputs.anyres)
+    (batch,) = plan.batches()
+    assert sorted(itertools.chain(*batch)) == list(range(len(questions)))
+    assert len(batch) == len({line["video"] for line in asked.lines})
+    assert min(plan.stems) > 16  # all visual tokens
+    clips, asked_, options = (part.segments.sum() for part in plan.place(batch)[:3])
     alone = sum(len(s.tokens) for q in questions for s in q.samples)
-    assert placed < 0.6 * alone  # of few clips; of many a sixth
+    assert clips + asked_ + options < alone / 3
+    assert clips == sum(plan.stems[numbers[0]] for numbers in batch)
+
+
+def test_a_small_batch_has_no_more_than_it_may(asked):
+    questions = [asked.scorer._question(request) for request in asked.requests]
+    plan = Plan.of(questions, options=16, anyres=asked.scorer.settings.inputs.anyres)
+    batches = list(plan.batches())
+    numbers = [n for batch in batches for clip in batch for n in clip]
+    assert sorted(numbers) == list(range(len(questions)))
+    for batch in batches:
+        count = sum(len(questions[n].samples) for clip in batch for n in clip)
+        assert len(batch) <= plan.rows[0] and count <= plan.rows[2] == 16
 
 
 def test_another_picture_gives_other_scores(asked):

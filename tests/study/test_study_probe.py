@@ -68,15 +68,17 @@ def test_the_place_is_where_the_thing_is_seen():
 
 @pytest.mark.parametrize("path", IMAGE)
 def test_features_are_those_of_each_frames_own_patches(data, path):
-    scorer = Scorer(*random_model(data, config=study_config(image=IMAGE[path])))
+    scorer = Scorer(*random_model(data, config=study_config(image=IMAGE[path], patch=12)))
     clips = Videos(scorer.show, data=data, path=path)
     names = [f"pictures/dev-{n}.png" for n in range(3)]
     found = probe.features(scorer, names, videos=clips)
-    assert found.shape == (3, SAMPLED, 4, 16)
+    inside = scorer.settings.config.tower.patches // (4 if path == "grid" else 1)
+    assert found.shape == (3, SAMPLED, inside * inside, 16)
     tiles = np.concatenate([p.tiles for p in clips.shown(names[1])])
     whole = np.asarray(scorer.model.tower(tiles, dtype="float32"))
-    if path == "grid":  # 8 x 8 patches; frame 6 is in the second row, third column
-        expected = whole[0].reshape(8, 8, -1)[2:4, 4:6].reshape(4, -1)
+    if path == "grid":  # frame 6 is in the second row, third column
+        square = whole[0].reshape(4 * inside, 4 * inside, -1)
+        expected = square[inside : 2 * inside, 2 * inside : 3 * inside].reshape(inside**2, -1)
     else:
         expected = whole[6]
     np.testing.assert_allclose(found[1, 6], expected, atol=1e-4)
