@@ -6,6 +6,7 @@ functions are pure: the same input and seed give the same output.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -211,12 +212,66 @@ def grouped_cluster_bootstrap(
     for start in range(0, draws, step):
         weights = rng.multinomial(count, even, size=min(step, draws - start)).astype(np.float64)
         found.append(statistic(_group_means(weights @ sums, many)))
-    drawn = np.concatenate(found)
-    drawn = drawn[np.isfinite(drawn)]
-    if len(drawn) * 2 < draws:
+    return _percentiles(estimate, np.concatenate(found), draws=draws, level=level)
+
+
+def hierarchical_bootstrap(
+    sums: np.ndarray,
+    *,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    shared: bool,
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int,
+) -> Estimate:
+    """A percentile interval that resamples groups (seeds), then clusters (videos) within them.
+
+    The value is the mean over groups of `statistic(sums over the group's clusters)`. Davison &
+    Hinkley, "Bootstrap Methods and Their Application", 1997, section 3.8; with few groups the
+    interval is too narrow, by about sqrt((G - 1) / G): give a t interval over groups beside it.
+
+    Args:
+      sums: f64[G, C, K]: what each cluster of each group adds to K totals (right and asked, say).
+      statistic: maps totals f64[m, K] to f64[m], nan where it has no value.
+      shared: whether cluster c is the same thing in every group, as a test video is for every
+        seed. Then a draw takes the same clusters in all groups (Owen, Ann. Appl. Stat. 1, 2007),
+        or else what makes a video easy for every seed would count as averaged out.
+
+    Returns:
+      `clusters` is the number of groups and `n` that of groups times clusters. `low` and `high` are
+      nan for a single group or cluster, or where fewer than half of the draws have a value.
+
+    Raises:
+      RecordError: another shape, or a number that is not finite.
+    """
+    _check_level(level)
+    table = np.asarray(sums, np.float64)
+    if table.ndim != 3 or not table.size or not np.isfinite(table).all():
+        raise RecordError(
+            f"hierarchical_bootstrap: sums of shape {table.shape}, or not all finite",
+            mend="give finite sums of shape [groups, clusters, totals]",
+        )
+    groups, count, _ = table.shape
+    value = float(statistic(table.sum(axis=1)).mean())
+    estimate = Estimate(value, math.nan, math.nan, clusters=groups, n=groups * count)
+    if groups < 2 or count < 2:
         return estimate
-    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2])
-    return Estimate(value, float(low), float(high), clusters=count, n=len(columns))
+    rng, found = np.random.default_rng(seed), []
+    step = max(1, _CHUNK // (count * groups))
+    for start in range(0, draws, step):
+        rows = min(step, draws - start)
+        picked = rng.integers(groups, size=(rows, groups))
+        if shared:
+            weights = _drawn_counts(rng, count, rows=rows)
+            every = np.stack([statistic(weights @ group) for group in table], axis=1)
+            values = np.take_along_axis(every, picked, axis=1)
+        else:
+            weights = _drawn_counts(rng, count, rows=rows * groups).reshape(rows, groups, count)
+            values = np.empty(picked.shape)
+            for g, group in enumerate(table):
+                values[picked == g] = statistic(weights[picked == g] @ group)
+        found.append(values.mean(axis=1))
+    return _percentiles(estimate, np.concatenate(found), draws=draws, level=level)
 
 
 def mcnemar_exact(b: int, c: int) -> float:
@@ -278,6 +333,21 @@ def paired_t(differences: Sequence[float] | np.ndarray, *, level: float = 0.95) 
     return PairedT(centre, half, p, n)
 
 
+def detectable(spread: float, *, n: int, power: float = 0.8, level: float = 0.95) -> float:
+    """The least true mean difference that `paired_t` of `n` differences finds with `power`.
+
+    `delta = nc * spread / sqrt(n)`, where the noncentral t with n - 1 degrees of freedom and
+    noncentrality nc passes the two-sided critical value with probability `power` (Cohen,
+    "Statistical Power Analysis", 1988, chapter 2). `spread` is the standard deviation of the
+    differences: `detectable(1.0, n=5)` is 1.68. nan for n = 1.
+    """
+    _check_level(level)
+    if n < 2:
+        return math.nan
+    critical = special.stdtrit(n - 1, 0.5 + level / 2)
+    return float(special.nctdtrinc(n - 1, 1 - power, critical)) * spread / math.sqrt(n)
+
+
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     """P values f64[m] adjusted for m tests, in the order given (Holm, Scand. J. Stat. 6, 1979).
 
@@ -310,12 +380,26 @@ def _resampled_means(sums: np.ndarray, sizes: np.ndarray, *, draws: int, seed: i
     means = np.empty((draws, sums.shape[1]))
     for start in range(0, draws, step):
         rows = min(step, draws - start)
-        picks = rng.integers(count, size=(rows, count))
-        picks += count * np.arange(rows)[:, None]  # a block of bins a draw: one bincount for all
-        weights = np.bincount(picks.ravel(), minlength=rows * count).reshape(rows, count)
-        drawn = weights.astype(np.float64) @ totals
+        drawn = _drawn_counts(rng, count, rows=rows) @ totals
         means[start : start + rows] = drawn[:, :-1] / drawn[:, -1:]
     return means
+
+
+def _drawn_counts(rng: np.random.Generator, count: int, *, rows: int) -> np.ndarray:
+    """How often each of `count` clusters is drawn in each of `rows` resamples, f64[rows, count]."""
+    picks = rng.integers(count, size=(rows, count))
+    picks += count * np.arange(rows)[:, None]  # a block of bins a draw: one bincount for all
+    weights = np.bincount(picks.ravel(), minlength=rows * count).reshape(rows, count)
+    return weights.astype(np.float64)
+
+
+def _percentiles(estimate: Estimate, drawn: np.ndarray, *, draws: int, level: float) -> Estimate:
+    """`estimate` with the interval of the draws that have a value, if half of them have."""
+    drawn = drawn[np.isfinite(drawn)]
+    if len(drawn) * 2 < draws:
+        return estimate
+    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2])
+    return dataclasses.replace(estimate, low=float(low), high=float(high))
 
 
 def _group_means(totals: np.ndarray, groups: int) -> np.ndarray:

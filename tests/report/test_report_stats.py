@@ -276,3 +276,76 @@ def test_grouped_bootstrap_of_paired_columns_and_bad_input():
     assert alone.value == 0.5 and math.isnan(alone.low)
     with pytest.raises(RecordError, match="2 values, 1 clusters"):
         stats.grouped_cluster_bootstrap([1, 0], ["a"], [0, 0], statistic=_mean_of_groups, seed=0)
+
+
+def _share(totals):
+    return totals[:, 0] / totals[:, 1]
+
+
+def _nested(sums, *, shared):
+    """Every equally likely draw of groups and clusters, as sorted means of group shares."""
+    groups, count, _ = sums.shape
+    draws = list(itertools.product(range(count), repeat=count))
+    share = [[sums[g][list(d)].sum(0) for d in draws] for g in range(groups)]
+    share = np.array([[a / b for a, b in row] for row in share])  # [G, draws]
+    found = []
+    for pick in itertools.product(range(groups), repeat=groups):
+        if shared:
+            found.append(share[list(pick)].mean(0))
+        else:
+            every = [share[g] for g in pick]
+            found.append(sum(np.meshgrid(*every)).ravel() / groups)
+    return np.sort(np.concatenate(found))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_hierarchical_bootstrap_matches_the_exact_distribution(shared):
+    sums = np.array([[[1, 2], [0, 1], [2, 3]], [[2, 2], [0.5, 1], [1, 3]]], float)
+    exact = _nested(sums, shared=shared)
+    for level in (0.5, 0.9):
+        found = stats.hierarchical_bootstrap(
+            sums, statistic=_share, shared=shared, draws=60_000, level=level, seed=5
+        )
+        for bound, target in ((found.low, 0.5 - level / 2), (found.high, 0.5 + level / 2)):
+            below = np.searchsorted(exact, bound - 1e-9) / len(exact)
+            at_most = np.searchsorted(exact, bound + 1e-9) / len(exact)
+            assert below - 0.008 <= target <= at_most + 0.008
+    assert found.value == pytest.approx((3 / 6 + 3.5 / 6) / 2)
+    assert (found.clusters, found.n) == (2, 6)
+
+
+def test_a_shared_draw_keeps_what_a_video_does_to_every_seed():
+    video = np.random.default_rng(0).normal(size=(1, 300))
+    noise = 0.01 * np.random.default_rng(1).normal(size=(5, 300))
+    sums = np.stack([video + noise, np.ones((5, 300))], axis=-1)
+    options = {"statistic": _share, "draws": 2000, "seed": 1}
+    together = stats.hierarchical_bootstrap(sums, shared=True, **options)
+    apart = stats.hierarchical_bootstrap(sums, shared=False, **options)
+    width = 2 * 1.96 * video.std() / math.sqrt(300)
+    assert together.high - together.low == pytest.approx(width, rel=0.08)
+    assert apart.high - apart.low == pytest.approx(width / math.sqrt(5), rel=0.08)
+
+
+def test_hierarchical_bootstrap_is_a_function_of_its_seed_and_refuses_what_it_cannot_use():
+    sums = np.random.default_rng(2).uniform(1, 2, size=(3, 20, 2))
+    options = {"statistic": _share, "shared": False, "draws": 300}
+    first = stats.hierarchical_bootstrap(sums, seed=7, **options)
+    assert stats.hierarchical_bootstrap(sums, seed=7, **options) == first
+    assert stats.hierarchical_bootstrap(sums, seed=8, **options) != first
+    for few in (sums[:1], sums[:, :1]):
+        found = stats.hierarchical_bootstrap(few, seed=7, **options)
+        assert math.isnan(found.low) and math.isnan(found.high) and found.value > 0
+    with pytest.raises(RecordError, match=r"shape \(3, 20\)"):
+        stats.hierarchical_bootstrap(sums[..., 0], seed=7, **options)
+    sums[0, 0, 0] = np.nan
+    with pytest.raises(RecordError, match="not all finite"):
+        stats.hierarchical_bootstrap(sums, seed=7, **options)
+
+
+@pytest.mark.parametrize("n, spread", [(3, 2.0), (5, 1.0), (8, 0.03)])
+def test_detectable_difference_has_its_power(n, spread):
+    nc = stats.detectable(spread, n=n) * math.sqrt(n) / spread
+    critical = scipy.stats.t.ppf(0.975, n - 1)
+    power = scipy.stats.nct.sf(critical, n - 1, nc) + scipy.stats.nct.cdf(-critical, n - 1, nc)
+    assert power == pytest.approx(0.8, abs=1e-4)
+    assert math.isnan(stats.detectable(spread, n=1))
