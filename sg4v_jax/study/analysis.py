@@ -86,6 +86,9 @@ def analyse(study: Study, *, draws: int = contrasts.DRAWS) -> Analysis:
     found = gates.gates(rows, chance=chance, prior=prior)
     learnt = [g.aspect for g in found if g.learnt and g.aspect in FIVE]
     rows = {design: _with_learnt(row, learnt) for design, row in rows.items()}
+    for blind in (chance, prior):
+        if learnt and all(f"aspect/{aspect}" in blind for aspect in learnt):
+            blind["average_learnt"] = float(np.mean([blind[f"aspect/{a}"] for a in learnt]))
     answers = {run.id: t for run in study.runs if (t := totals.totals_of(study, run)) is not None}
     plan = contrasts.planned(_paths(study))
     due = _due(study.planned or ())
@@ -170,7 +173,7 @@ def _compute(study: Study) -> dict[str, tuple[int, float, float]]:
 
 
 def as_json(value: Any) -> Any:
-    """`value` with dataclasses as objects, rows by their names, and null for nan."""
+    """`value` with dataclasses as objects, rows by their names, numbers to six digits, null for nan."""
     if isinstance(value, Design):
         return value._asdict() | {"name": value.name}
     if isinstance(value, Run):
@@ -181,6 +184,6 @@ def as_json(value: Any) -> Any:
         return {k.name if isinstance(k, Design) else str(k): as_json(v) for k, v in value.items()}
     if isinstance(value, (tuple, list)):
         return [as_json(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
     return value

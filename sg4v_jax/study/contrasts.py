@@ -18,6 +18,7 @@ from sg4v_jax.study.results import Design
 LEVEL = 0.05  # of the two primary tests together
 DRAWS = 2000
 SEED = 8
+INTERACTION = "interaction with unlocking"  # (detailed − vqa) unlocked minus the same frozen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +94,7 @@ def planned(paths: Sequence[str]) -> list[Planned]:
         for tower, w in ((free, 1.0), (fixed, -1.0))
         for arm, v in (("detailed", 1.0), ("vqa", -1.0))
     )
-    name = "interaction: detailed − vqa, unlocked minus frozen"
-    found.append(Planned(name, "secondary", interaction))
+    found.append(Planned(INTERACTION, "secondary", interaction))
     found += [
         _pair(f"{arm}: unlocked − frozen", "secondary", Design(arm, free), Design(arm, fixed))
         for arm in ("vqa", "short", "detailed")

@@ -16,8 +16,8 @@ from sg4v_jax.study.results import DOSES, Design, Study
 
 TITLES = {
     "sentences": "sentences kept of each detailed caption",
-    "omission": "events left out, share",
-    "false": "facts made false, share",
+    "omission": "events left out, %",
+    "false": "events told falsely, %",
     "vqa_videos": "videos with questions",
 }
 _BASE = {"sentences": "all", "omission": 0.0, "false": 0.0}

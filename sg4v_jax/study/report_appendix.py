@@ -1,0 +1,96 @@
+"""The tables behind a study's claims: gates, dose curves, compute, pilots."""
+
+from __future__ import annotations
+
+from sg4v_jax.study.analysis import Analysis
+from sg4v_jax.study.gates import BAR
+from sg4v_jax.study.report_tables import PLUS_MINUS, TITLES, AnyPage, percent, shown
+from sg4v_jax.study.results import Study, shown_dose
+from sg4v_jax.study.verdict import interval, points
+
+
+def gate_table(page: AnyPage, a: Analysis) -> None:
+    """By aspect: slots, the best arm's interval against what is right without the video."""
+    rows = []
+    for g in a.gates:
+        best = f"{g.best}: {shown(g.interval)}" if g.interval else "n/a"
+        said = {True: "learnt", False: "not learnt", None: "cannot be told"}[g.learnt]
+        why = f" ({g.reason})" if g.reason else ""
+        rows.append([g.aspect, shown(g.slot), best, percent(g.blind), said + why])
+    page.table(
+        ["aspect", "own slots, dev", "best arm, questions", "without video", "outcome"],
+        rows,
+        caption=f"An aspect is learnt if the unlocked detailed arm gets its words in development "
+        f"captions right in more than {BAR:.0%}, and if some main arm's interval lies above the "
+        "better of chance and the prior-only guesser. All in %. Slots: action verb, direction, "
+        "speed, order, colour and size pooled, camera.",
+        align="lrlrl",
+    )
+
+
+def dose_table(page: AnyPage, a: Analysis) -> None:
+    """The points of all dose curves."""
+    rows = []
+    for curve in a.curves:
+        for p in curve.points:
+            name = f"{TITLES.get(curve.arm, curve.arm)}: {curve.kind.replace('_', ' ')}"
+            change = f"{points(p.change.mean)} {interval(p.change)}" if p.change else "–"
+            dose = shown_dose(p.dose)
+            if curve.kind in ("omission", "false"):
+                dose = f"{100 * float(p.dose):g} %"
+            rows.append([name, dose, str(p.score.n), shown(p.score), change])
+    page.table(
+        ["curve", "dose", "seeds", "average, %", "change"],
+        rows,
+        caption=f"Dose curves; {PLUS_MINUS} Change: paired difference from undamaged captions, in "
+        "points, with its t interval.",
+        align="lrrrr",
+    )
+
+
+def compute_table(page: AnyPage, a: Analysis, study: Study) -> None:
+    """CPU and wall hours by group of runs."""
+    rows = [
+        [name, str(n), f"{cpu:.2f}", f"{wall:.2f}"] for name, (n, cpu, wall) in a.compute.items()
+    ]
+    total = [sum(v[i] for v in a.compute.values()) for i in range(3)]
+    rows.append(["all", str(total[0]), f"{total[1]:.2f}", f"{total[2]:.2f}"])
+    page.table(
+        ["group", "jobs", "CPU hours", "wall hours"],
+        rows,
+        caption="Compute by group; wall hours are the sum over jobs, some of which ran side by side.",
+        align="lrrr",
+        highlight=[len(rows) - 1],
+    )
+    hosts = dict.fromkeys(str(line["host"]) for line in study.compute if line.get("host"))
+    if hosts:
+        page.paragraph(f"Run on: {'; '.join(hosts)}.")
+
+
+def pilot_table(page: AnyPage, study: Study) -> None:
+    """Every pilot and tuning run."""
+    rows = []
+    lines = [("results.jsonl", run.row) for run in study.tuning] + list(study.pilots)
+    for file, row in lines:
+        right = ((row.get("accuracy") or {}).get("right") or {}).get("average")
+        verb = (row.get("slots") or {}).get("verb")
+        verbs = percent(verb[0] / verb[1]) if verb and verb[1] else "n/a"
+        steps = row.get("steps")
+        rows.append(
+            [
+                str(row.get("id", "?")),
+                str(row.get("seed", "?")),
+                "n/a" if steps is None else f"{steps:,}",
+                str(row.get("split", "n/a")),
+                percent(right),
+                verbs,
+                str(row.get("note") or "–"),
+                file,
+            ]
+        )
+    page.table(
+        ["run", "seed", "steps", "split", "average, %", "verb slots, %", "note", "file"],
+        rows,
+        caption="Every pilot and every tuning run, as they were logged. Their seeds are not used again.",
+        align="lrrlrrll",
+    )

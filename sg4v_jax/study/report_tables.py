@@ -1,0 +1,327 @@
+"""The tables of a study's report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from sg4v_jax.evals import published
+from sg4v_jax.report.html import Page
+from sg4v_jax.report.markdown import MarkdownPage
+from sg4v_jax.study import verdict
+from sg4v_jax.study.analysis import Analysis
+from sg4v_jax.study.contrasts import INTERACTION, Contrast
+from sg4v_jax.study.gates import BAR
+from sg4v_jax.study.measures import ASKED, FIVE, Mean, Row
+from sg4v_jax.study.verdict import interval, p_value, points
+from sg4v_jax.world.aspects.questions import ASPECTS
+
+AnyPage = Page | MarkdownPage
+MAIN = ("vqa", "short", "detailed")
+TITLES = {
+    "vqa": "VQA",
+    "short": "VQA + short captions",
+    "detailed": "VQA + detailed captions",
+    "long_static": "long static captions",
+    "shuffled": "detailed captions without order",
+    "text_only": "detailed captions on a blank grid",
+    "detailed_short_tokens": "detailed, at short's token count",
+    "vqa_passes": "VQA, equal passes over the questions",
+    "blind": "trained text-only: VQA on blank grids",
+    "captioner": "captions of our own captioner",
+}
+_CAPTIONS = {"vqa": "none", "short": "short", "detailed": "detailed"}
+_PUBLISHED = (
+    ("videobench", "Video-Bench"),
+    ("mvbench", "MVBench"),
+    ("tempcompass", "Temp- Compass"),
+)
+PLUS_MINUS = "± is half of the 95 % t interval over seeds, in points."
+
+
+def shown(mean: Mean | None, *, sign: bool = False) -> str:
+    """`57.8 ± 1.6` in percent, `57.8` without an interval, `n/a` without a value."""
+    if mean is None:
+        return "n/a"
+    value = points(mean.mean) if sign else f"{100 * mean.mean:.1f}"
+    if not math.isfinite(mean.low):
+        return value
+    return f"{value} ± {100 * (mean.high - mean.low) / 2:.1f}"
+
+
+def percent(share: float | None) -> str:
+    """`44.3`, `n/a` for None."""
+    return "n/a" if share is None else f"{100 * share:.1f}"
+
+
+def title(row: Row) -> str:
+    """A row of the design in words: `VQA + short captions, frozen`."""
+    return row.design._replace(arm=TITLES.get(row.design.arm, row.design.arm)).name
+
+
+def main_rows(a: Analysis) -> list[Row]:
+    """The main arms that are there: frozen ones, then unlocked ones."""
+    found = (a.row(arm, tower) for tower in ("frozen", "unlocked") for arm in MAIN)
+    return [row for row in found if row]
+
+
+def five_rows(page: AnyPage, a: Analysis) -> None:
+    """The paper's rows, and ours of the same design beside them."""
+    known = published.load()
+    rows = []
+    for r in known.caption_ablation:
+        tower = "unlocked" if r.facts["vit_unlocked"] else "frozen"
+        arm = next(k for k, v in _CAPTIONS.items() if v == r.facts["captions"])
+        cells = [*(r.cell(c) for c, _ in _PUBLISHED), r.cell("average")]
+        rows.append([f"{r.facts['row']}. {TITLES[arm]}", tower, *_own(a.row(arm, tower)), *cells])
+    rows.append([TITLES["vqa"], "unlocked", *_own(a.row("vqa")), *["n/a"] * 4])
+    told = "; ".join(f"row {r.facts['row']} {r.status}" for r in known.caption_ablation)
+    page.table(
+        ["training data", "ViT", "seeds", "here, %", *(name for _, name in _PUBLISHED), "mean"],
+        rows,
+        caption=f"Here: the mean of five aspects in this world; {PLUS_MINUS} Then the paper's values "
+        f"({known.titles['ablation']}): other questions, other videos, another scale. Compare the "
+        f"order of the rows, never a number with a number. "
+        f"{published.legend({r.status for r in known.caption_ablation})}. Sources: {told}; the row "
+        "without a number is not in the paper.",
+        align="llrrrrrr",
+    )
+    page.paragraph(known.confirmed)
+
+
+def _own(row: Row | None) -> list[str]:
+    return [str(len(row.seeds)), shown(row.measures.get("average"))] if row else ["0", "missing"]
+
+
+def planned_table(page: AnyPage, a: Analysis) -> None:
+    """What was planned before the runs, and what came out."""
+    rows: list[list[str]] = [_gate_row(a)]
+    rows += [_contrast_row(a, c, test="paired t, Holm over two") for c in a.primary]
+    rows += [_contrast_row(a, c, test="paired t") for c in a.contrasts if c.kind == "secondary"]
+    if reference := a.row("detailed"):
+        for measure, name in (
+            ("reliance/wrong", "visual reliance: right − wrong video, detailed"),
+            ("reliance/none", "visual reliance: right − no video, detailed"),
+            ("yes_bias", "yes-bias: yes said − yes true, detailed"),
+            ("events/false", "false events of generated captions, detailed"),
+        ):
+            if mean := reference.measures.get(measure):
+                sign = not measure.startswith("events")
+                value = f"{shown(mean, sign=sign)}{'' if sign else ' %'}"
+                rows.append([name, "t interval", value, "–", _side(mean) if sign else "–"])
+    rows += [_contrast_row(a, c, test="paired t") for c in a.contrasts if c.kind in _KINDS]
+    for p in a.predictions:
+        name = f"captioner: predicted from the {p.kind} curve"
+        value = f"{percent(p.predicted.mean)} %; got {shown(p.got)} %"
+        gap = f"got − predicted {points(p.gap.mean)} {interval(p.gap)}"
+        rows.append([name, "t interval of the gap", value, "–", gap])
+    page.table(
+        ["endpoint", "planned test", "result", "p", "outcome"],
+        rows,
+        caption="What was fixed before the runs, and what came out; differences in points. Only the "
+        "two primary tests are corrected (their p is Holm's); take all others as exploratory.",
+        align="lllll",
+        highlight=range(1, 1 + len(a.primary)),
+    )
+
+
+_KINDS = ("control", "path")
+
+
+def _gate_row(a: Analysis) -> list[str]:
+    outcome = {True: "passed", False: "failed: under-trained", None: "cannot be judged"}[a.trained]
+    test = f"event-verb slots, detailed unlocked, dev, > {BAR:.0%}"
+    return ["validity gate", test, f"{shown(a.verbs)} %" if a.verbs else "n/a", "–", outcome]
+
+
+def _contrast_row(a: Analysis, c: Contrast, *, test: str) -> list[str]:
+    kind = {"primary": "primary: ", "path": "second visual path: "}.get(c.kind, "")
+    if c.difference is None:
+        return [kind + c.name, test, "n/a", "–", "missing"]
+    p = p_value(c.p if c.holm is None else c.holm)
+    return [kind + c.name, test, shown(c.difference, sign=True), p, outcome_words(a, c)]
+
+
+def outcome_words(a: Analysis, c: Contrast) -> str:
+    """What a contrast came to; no claim for a primary one where none may be made."""
+    found = verdict.outcome(c)
+    if c.kind == "primary" and found != verdict.OPEN and not verdict.claims(a):
+        return "under-trained: no claim" if a.trained is False else "incomplete: no claim"
+    words = {
+        verdict.BETTER: "above zero",
+        verdict.WORSE: "below zero",
+        verdict.NONE: "no detectable difference",
+        verdict.OPEN: "no test",
+    }[found]
+    return words + (" (incomplete)" if c.missing and found != verdict.OPEN else "")
+
+
+def _side(mean: Mean) -> str:
+    if not math.isfinite(mean.low):
+        return "no interval"
+    return "above zero" if mean.low > 0 else "below zero" if mean.high < 0 else "zero is inside"
+
+
+def contrast_table(page: AnyPage, contrasts: Sequence[Contrast]) -> None:
+    """Differences with both intervals, p, and what could have been found."""
+    rows = []
+    for c in contrasts:
+        if c.difference is None:
+            rows.append([c.name, "0", *["n/a"] * 2, *["–"] * 2, "n/a"])
+            continue
+        low, high = c.bootstrap
+        boot = f"[{points(low)}, {points(high)}]" if math.isfinite(low) else "n/a"
+        least = f"{100 * c.detectable:.1f}" if math.isfinite(c.detectable) else "n/a"
+        value = f"{points(c.difference.mean)} {interval(c.difference)}"
+        tests = [p_value(c.p), p_value(c.holm)]
+        rows.append([c.name, str(c.difference.n), value, boot, *tests, least])
+    heads = ["difference", "seeds", "mean, t interval", "bootstrap", "p", "Holm", "detectable"]
+    caption = (
+        "Paired differences of the average in points: same seed, videos and order. t interval over "
+        "seeds; bootstrap over seeds, then videos, the same videos for every seed (with few seeds it "
+        "is somewhat narrow). Detectable: the true difference that is found with power 80 % "
+        "(two-sided 5 %) at this spread and number of seeds."
+    )
+    if any(c.name == INTERACTION for c in contrasts):
+        caption += f" {INTERACTION.capitalize()}: detailed − vqa unlocked, minus the same frozen."
+    if all(c.holm is None for c in contrasts):
+        heads.pop(5)
+        rows = [[*row[:5], row[6]] for row in rows]
+    page.table(heads, rows, caption=caption, align="l" + "r" * (len(heads) - 1))
+    for c in contrasts:
+        if c.missing:
+            page.paragraph(f"Missing in {c.name}: {'; '.join(c.missing)}.")
+
+
+def aspect_table(page: AnyPage, a: Analysis) -> None:
+    """The main rows by aspect, the average with and without aspects that were not learnt."""
+    heads = {"average": "average", "average_learnt": "of learnt aspects"}
+    heads |= {f"aspect/{aspect}": aspect for aspect in (*FIVE, "camera")}
+    _measure_table(
+        page,
+        a,
+        heads,
+        caption=f"Right answers by aspect, %; {PLUS_MINUS} The camera is no part of the average. "
+        f"Learnt aspects: {', '.join(a.learnt) or 'none'}.",
+    )
+
+
+def form_table(page: AnyPage, a: Analysis) -> None:
+    """The main rows by form, captioning and unseen combinations apart."""
+    heads = {"average": "average", "form/choice": "choice", "form/yesno": "yes/no"}
+    heads |= {"form/matching": "matching", "captioning": "captioning", "unseen": "unseen"}
+    _measure_table(
+        page,
+        a,
+        heads,
+        caption=f"Right answers by form over the five aspects, %; {PLUS_MINUS} Captioning (a "
+        "generated caption, read by rules) is no part of the average. Unseen: the average over "
+        "questions about combinations of shape, colour and motion that training never showed.",
+    )
+
+
+def reliance_table(page: AnyPage, a: Analysis) -> None:
+    """Whether answers come from the video, and what generated captions make up."""
+    heads = {
+        "average": "right video",
+        "wrong": "wrong video",
+        "none": "no video",
+        "reliance/wrong": "right − wrong",
+        "reliance/none": "right − none",
+        "yes_bias": "yes-bias",
+        "events/false": "false events",
+        "events/missing": "missing events",
+    }
+    _measure_table(
+        page,
+        a,
+        heads,
+        caption="The average with the right video, with another one and with a blank grid, %; "
+        f"{PLUS_MINUS} Yes-bias: yeses said minus yeses true. False events: of those that "
+        "generated captions tell; missing events: of those that happen.",
+        blind=False,
+    )
+
+
+def _measure_table(
+    page: AnyPage, a: Analysis, heads: Mapping[str, str], *, caption: str, blind: bool = True
+) -> None:
+    """Measures by the main rows; with `blind`, also by chance and the prior-only guesser."""
+    own = main_rows(a)
+    others = [("chance", a.chance), ("prior-only", a.prior)] if blind else []
+    others = [(name, values) for name, values in others if values]
+    rows = [["seeds", *(str(len(row.seeds)) for row in own), *("–" for _ in others)]]
+    for measure, head in heads.items():
+        sign = measure.startswith(("reliance", "yes"))
+        cells = [shown(row.measures.get(measure), sign=sign) for row in own]
+        rows.append([head, *cells, *(percent(v.get(measure)) for _, v in others)])
+    names = [row.design.name for row in own]
+    page.table(
+        ["", *names, *(name for name, _ in others)],
+        rows,
+        caption=caption,
+        align="l" + "r" * (len(own) + len(others)),
+    )
+
+
+def cell_table(page: AnyPage, a: Analysis) -> None:
+    """Every aspect by form for the unlocked main arms."""
+    own = [row for arm in MAIN if (row := a.row(arm))]
+    names = [f"cell/{x}/{f}" for x in ASPECTS for f in ASKED]
+    names = [n for n in names if any(n in row.measures for row in own)]
+    rows = [
+        [
+            " ".join(n.split("/")[1:]).replace("yesno", "yes/no"),
+            *(shown(row.measures.get(n)) for row in own),
+            percent(a.chance.get(n)),
+            percent(a.prior.get(n)),
+        ]
+        for n in names
+    ]
+    page.table(
+        ["aspect, form", *(row.design.name for row in own), "chance", "prior-only"],
+        rows,
+        caption=f"Right answers by aspect and form, %; {PLUS_MINUS}",
+        align="l" + "r" * (len(own) + 2),
+    )
+
+
+def control_table(page: AnyPage, a: Analysis) -> None:
+    """The controls beside chance, the prior-only guesser, the text-only model and wrong videos."""
+    arms = [*MAIN, "vqa_passes", "long_static", "shuffled", "text_only", "detailed_short_tokens"]
+    rows = []
+    for arm in [*arms, "captioner"]:
+        if row := a.row(arm):
+            tokens = _tokens(row)
+            rows.append(
+                [title(row), str(len(row.seeds)), shown(row.measures.get("average")), *tokens]
+            )
+    marked = len(rows)
+    for name, value in (("chance", a.chance), ("prior-only guesser", a.prior)):
+        rows.append([name, "–", percent(value.get("average")), "–", "–"])
+    blind = a.row("blind")
+    text_only = shown(blind.measures.get("average")) if blind else "missing"
+    seeds = str(len(blind.seeds)) if blind else "0"
+    rows.append([TITLES["blind"], seeds, text_only, *(_tokens(blind) if blind else "––")])
+    if reference := a.row("detailed"):
+        for measure, name in (("wrong", "another video"), ("none", "no video")):
+            value = shown(reference.measures.get(measure))
+            label = f"VQA + detailed captions, asked about {name}"
+            rows.append([label, str(len(reference.seeds)), value, "–", "–"])
+    page.table(
+        ["unlocked ViT", "seeds", "average, %", "caption tokens", "VQA tokens"],
+        rows,
+        caption=f"Controls, and what is right without the video (marked); {PLUS_MINUS} Tokens: "
+        "trained on in a run, mean over seeds.",
+        align="lrrrr",
+        highlight=range(marked, len(rows)),
+    )
+
+
+def _tokens(row: Row) -> list[str]:
+    found = []
+    for kind in ("captions", "vqa"):
+        own = [(run.row.get("trained_tokens") or {}).get(kind) for run in row.runs]
+        known = [n for n in own if n is not None]
+        found.append(f"{sum(known) / len(known):,.0f}" if known else "n/a")
+    return found
