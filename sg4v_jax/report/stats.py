@@ -227,8 +227,10 @@ def hierarchical_bootstrap(
     """A percentile interval that resamples groups (seeds), then clusters (videos) within them.
 
     The value is the mean over groups of `statistic(sums over the group's clusters)`. Davison &
-    Hinkley, "Bootstrap Methods and Their Application", 1997, section 3.8; with few groups the
-    interval is too narrow, by about sqrt((G - 1) / G): give a t interval over groups beside it.
+    Hinkley, "Bootstrap Methods and Their Application", 1997, section 3.8. With few groups it
+    takes the spread between groups for too small, by about sqrt((G - 1) / G); and it counts what
+    clusters add by chance in both stages, so that it is wide where that is most of the spread.
+    Give a t interval over groups beside it.
 
     Args:
       sums: f64[G, C, K]: what each cluster of each group adds to K totals (right and asked, say).

@@ -71,8 +71,7 @@ def _fill(page: AnyPage, study: Study, a: Analysis, said: Sequence[str]) -> None
     report_tables.planned_table(page, a)
     _differences(page, a)
     page.section("By aspect and form")
-    report_tables.aspect_table(page, a)
-    report_tables.form_table(page, a)
+    report_tables.part_tables(page, a)
     report_tables.cell_table(page, a)
     for contrast in a.primary:
         report_figures.parts(page, contrast)

@@ -105,7 +105,7 @@ def dose_curves(page: AnyPage, a: Analysis) -> None:
             lines.append(Series("captioner: got", [x], [100 * p.got.mean]))
             lines.append(Series("captioner: predicted", [x], [100 * p.predicted.mean]))
             notes += (
-                f" The captioner's captions were measured at {x:.0f} %{beyond}; the curve predicts "
+                f" The captioner's captions were measured at {x:.0f}\u00a0%{beyond}; the curve predicts "
                 f"{100 * p.predicted.mean:.1f}, it got {100 * p.got.mean:.1f}."
             )
         if kind == "sentences":

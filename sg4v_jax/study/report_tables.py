@@ -34,7 +34,7 @@ _CAPTIONS = {"vqa": "none", "short": "short", "detailed": "detailed"}
 _PUBLISHED = (
     ("videobench", "Video-Bench"),
     ("mvbench", "MVBench"),
-    ("tempcompass", "Temp- Compass"),
+    ("tempcompass", "TempCompass"),
 )
 PLUS_MINUS = "± is half of the 95 % t interval over seeds, in points."
 
@@ -111,16 +111,15 @@ def planned_table(page: AnyPage, a: Analysis) -> None:
                 rows.append([name, "t interval", value, "–", _side(mean) if sign else "–"])
     rows += [_contrast_row(a, c, test="paired t") for c in a.contrasts if c.kind in _KINDS]
     for p in a.predictions:
-        name = f"captioner: predicted from the {p.kind} curve"
-        value = f"{percent(p.predicted.mean)} %; got {shown(p.got)} %"
-        gap = f"got − predicted {points(p.gap.mean)} {interval(p.gap)}"
-        rows.append([name, "t interval of the gap", value, "–", gap])
+        name = f"captioner, by the {p.kind} curve"
+        said = f"predicted {percent(p.predicted.mean)} %, got {percent(p.got.mean)} %"
+        rows.append([name, "t interval of got − predicted", shown(p.gap, sign=True), "–", said])
     page.table(
         ["endpoint", "planned test", "result", "p", "outcome"],
         rows,
         caption="What was fixed before the runs, and what came out; differences in points. Only the "
         "two primary tests are corrected (their p is Holm's); take all others as exploratory.",
-        align="lllll",
+        align="llrrl",
         highlight=range(1, 1 + len(a.primary)),
     )
 
@@ -174,13 +173,14 @@ def contrast_table(page: AnyPage, contrasts: Sequence[Contrast]) -> None:
         least = f"{100 * c.detectable:.1f}" if math.isfinite(c.detectable) else "n/a"
         value = f"{points(c.difference.mean)} {interval(c.difference)}"
         tests = [p_value(c.p), p_value(c.holm)]
-        rows.append([c.name, str(c.difference.n), value, boot, *tests, least])
-    heads = ["difference", "seeds", "mean, t interval", "bootstrap", "p", "Holm", "detectable"]
+        name = c.name.replace(" − ", "\u00a0−\u00a0")
+        rows.append([name, str(c.difference.n), value, boot, *tests, least])
+    heads = ["difference", "seeds", "mean, t interval", "bootstrap", "p", "Holm", "MDE"]
     caption = (
         "Paired differences of the average in points: same seed, videos and order. t interval over "
         "seeds; bootstrap over seeds, then videos, the same videos for every seed (with few seeds it "
-        "is somewhat narrow). Detectable: the true difference that is found with power 80 % "
-        "(two-sided 5 %) at this spread and number of seeds."
+        "is somewhat narrow). MDE, the minimal detectable effect: the true difference that is found "
+        "with power 80 % (two-sided 5 %) at this spread and number of seeds."
     )
     if any(c.name == INTERACTION for c in contrasts):
         caption += f" {INTERACTION.capitalize()}: detailed − vqa unlocked, minus the same frozen."
@@ -193,31 +193,25 @@ def contrast_table(page: AnyPage, contrasts: Sequence[Contrast]) -> None:
             page.paragraph(f"Missing in {c.name}: {'; '.join(c.missing)}.")
 
 
-def aspect_table(page: AnyPage, a: Analysis) -> None:
-    """The main rows by aspect, the average with and without aspects that were not learnt."""
+def part_tables(page: AnyPage, a: Analysis) -> None:
+    """The main rows by aspect and form, a table for each state of the ViT."""
     heads = {"average": "average", "average_learnt": "of learnt aspects"}
     heads |= {f"aspect/{aspect}": aspect for aspect in (*FIVE, "camera")}
-    _measure_table(
-        page,
-        a,
-        heads,
-        caption=f"Right answers by aspect, %; {PLUS_MINUS} The camera is no part of the average. "
-        f"Learnt aspects: {', '.join(a.learnt) or 'none'}.",
-    )
-
-
-def form_table(page: AnyPage, a: Analysis) -> None:
-    """The main rows by form, captioning and unseen combinations apart."""
-    heads = {"average": "average", "form/choice": "choice", "form/yesno": "yes/no"}
-    heads |= {"form/matching": "matching", "captioning": "captioning", "unseen": "unseen"}
-    _measure_table(
-        page,
-        a,
-        heads,
-        caption=f"Right answers by form over the five aspects, %; {PLUS_MINUS} Captioning (a "
-        "generated caption, read by rules) is no part of the average. Unseen: the average over "
-        "questions about combinations of shape, colour and motion that training never showed.",
-    )
+    heads |= {f"form/{form}": f"form: {form.replace('yesno', 'yes/no')}" for form in ASKED}
+    heads |= {"captioning": "form: captioning", "unseen": "unseen combinations"}
+    for tower in ("unlocked", "frozen"):
+        rows = [row for row in main_rows(a) if row.design.tower == tower]
+        if rows:
+            _measure_table(
+                page,
+                rows,
+                heads,
+                others={"chance": a.chance, "prior-only guesser": a.prior},
+                caption=f"ViT {tower}: right answers, %; {PLUS_MINUS} Camera and captioning (a "
+                "generated caption, read by rules) are no part of the average; forms are over the "
+                f"five aspects. Learnt aspects: {', '.join(a.learnt) or 'none'}. Unseen: questions "
+                "about combinations of shape, colour and motion that training never showed.",
+            )
 
 
 def reliance_table(page: AnyPage, a: Analysis) -> None:
@@ -234,30 +228,32 @@ def reliance_table(page: AnyPage, a: Analysis) -> None:
     }
     _measure_table(
         page,
-        a,
+        main_rows(a),
         heads,
+        others={},
         caption="The average with the right video, with another one and with a blank grid, %; "
         f"{PLUS_MINUS} Yes-bias: yeses said minus yeses true. False events: of those that "
         "generated captions tell; missing events: of those that happen.",
-        blind=False,
     )
 
 
 def _measure_table(
-    page: AnyPage, a: Analysis, heads: Mapping[str, str], *, caption: str, blind: bool = True
+    page: AnyPage,
+    own: Sequence[Row],
+    heads: Mapping[str, str],
+    *,
+    others: Mapping[str, Mapping[str, float]],
+    caption: str,
 ) -> None:
-    """Measures by the main rows; with `blind`, also by chance and the prior-only guesser."""
-    own = main_rows(a)
-    others = [("chance", a.chance), ("prior-only", a.prior)] if blind else []
-    others = [(name, values) for name, values in others if values]
+    """Measures (rows) of rows of the design (columns), then of `others`, where they have any."""
+    others = {name: values for name, values in others.items() if values}
     rows = [["seeds", *(str(len(row.seeds)) for row in own), *("–" for _ in others)]]
     for measure, head in heads.items():
         sign = measure.startswith(("reliance", "yes"))
         cells = [shown(row.measures.get(measure), sign=sign) for row in own]
-        rows.append([head, *cells, *(percent(v.get(measure)) for _, v in others)])
-    names = [row.design.name for row in own]
+        rows.append([head, *cells, *(percent(v.get(measure)) for v in others.values())])
     page.table(
-        ["", *names, *(name for name, _ in others)],
+        ["", *(row.design.name for row in own), *others],
         rows,
         caption=caption,
         align="l" + "r" * (len(own) + len(others)),

@@ -24,6 +24,7 @@ EFFECTS = {  # what is right, beyond chance, before seed and video have their sa
     "text_only": 0.08, "detailed_short_tokens": 0.24, "vqa_passes": 0.09, "blind": 0.0,
     "captioner": 0.22,
 }  # fmt: skip
+NO_CAPTIONS = ("vqa", "vqa_passes", "blind")
 MAIN = ("vqa", "short", "detailed")
 CONTROLS = ("long_static", "shuffled", "text_only", "detailed_short_tokens", "vqa_passes", "blind")
 DOSES = (
@@ -214,8 +215,8 @@ def write(
         row = dict(run) | result(lines, verbs=verbs, slots=slots, effect=effect)
         row |= {
             "split": "test", "steps": 800, "rows": 12_800,
-            "records": {"vqa": 1600, "captions": 0 if "vqa" in run["arm"] else 4000},
-            "trained_tokens": {"vqa": 52_000, "captions": 0 if "vqa" in run["arm"] else 190_000},
+            "records": {"vqa": 1600, "captions": 0 if run["arm"] in NO_CAPTIONS else 4000},
+            "trained_tokens": {"vqa": 52_000, "captions": 0 if run["arm"] in NO_CAPTIONS else 190_000},
             "curve": [[20 * (i + 1), round(float(y), 4)] for i, y in enumerate(curve)],
             "config": "0123abcd",
         }  # fmt: skip
