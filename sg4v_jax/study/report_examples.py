@@ -106,10 +106,10 @@ def _picture(study: Study, question: Mapping[str, Any]) -> bytes | None:
     if not path.exists():
         return None
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as image:
+        with Image.open(io.BytesIO(path.read_bytes()), formats=["PNG"]) as image:
             pixels = np.asarray(image.convert("RGB"))
     except OSError as e:
-        raise RecordError(f"{path}: no picture ({e})", mend="make the study's data again") from e
+        raise RecordError(f"{path}: no PNG picture", mend="make the study's data again") from e
     times = max(1, SIDE // max(pixels.shape[:2]))
     return png_bytes(np.ascontiguousarray(pixels.repeat(times, 0).repeat(times, 1)))
 
