@@ -82,7 +82,8 @@ def analyse(study: Study, *, draws: int = contrasts.DRAWS) -> Analysis:
     """
     rows = measures.rows_of(study.runs)
     chance = measures.chance_of(study.questions)
-    prior = measures.of({"accuracy": {"right": study.guesser}}) if study.guesser else {}
+    guessed = {"accuracy": {"right": study.guesser}}
+    prior = measures.read(guessed, where=f"{study.out}/guesser.json") if study.guesser else {}
     found = gates.gates(rows, chance=chance, prior=prior)
     learnt = [g.aspect for g in found if g.learnt and g.aspect in FIVE]
     rows = {design: _with_learnt(row, learnt) for design, row in rows.items()}
@@ -90,8 +91,8 @@ def analyse(study: Study, *, draws: int = contrasts.DRAWS) -> Analysis:
         if learnt and all(f"aspect/{aspect}" in blind for aspect in learnt):
             blind["average_learnt"] = float(np.mean([blind[f"aspect/{a}"] for a in learnt]))
     answers = {run.id: t for run in study.runs if (t := totals.totals_of(study, run)) is not None}
-    plan = contrasts.planned(_paths(study))
     due = _due(study.planned or ())
+    plan = contrasts.planned({*rows, *due})
     trained, verbs = gates.trained(rows)
     curves = doses.curves(rows, study)
     settings = study.config.get("study") or {}
@@ -130,10 +131,6 @@ def _with_learnt(row: Row, learnt: Sequence[str]) -> Row:
     return dataclasses.replace(
         row, measures={**row.measures, "average_learnt": measures.mean_of(by_seed)}
     )
-
-
-def _paths(study: Study) -> list[str]:
-    return list(dict.fromkeys(r.design.path for r in (*study.runs, *(study.planned or ()))))
 
 
 def _due(planned: Sequence[Run]) -> dict[Design, list[int]]:

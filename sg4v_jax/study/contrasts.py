@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sg4v_jax.report import stats
 from sg4v_jax.study import totals
 from sg4v_jax.study.measures import Mean, Row, mean_of
-from sg4v_jax.study.results import Design
+from sg4v_jax.study.results import Design, shown_dose
 
 LEVEL = 0.05  # of the two primary tests together
 DRAWS = 2000
@@ -27,7 +27,7 @@ class Planned:
 
     Attributes:
       name: as tables call it.
-      kind: primary, secondary, control or path.
+      kind: primary, secondary, control, path or dose.
       terms: (weight, row).
     """
 
@@ -72,10 +72,10 @@ def _pair(name: str, kind: str, a: Design, b: Design) -> Planned:
     return Planned(name, kind, ((1.0, a), (-1.0, b)))
 
 
-def planned(paths: Sequence[str]) -> list[Planned]:
-    """The contrasts of the plan; the second visual path's where the study has one.
+def planned(designs: Iterable[Design]) -> list[Planned]:
+    """The contrasts of the plan; a second visual path's and amounts of VQA as `designs` has them.
 
-    >>> [c.name for c in planned(["grid"]) if c.kind == "primary"]
+    >>> [c.name for c in planned([]) if c.kind == "primary"]
     ["detailed − short, unlocked", "detailed − vqa, unlocked"]
     """
     free, fixed = "unlocked", "frozen"
@@ -108,17 +108,13 @@ def planned(paths: Sequence[str]) -> list[Planned]:
     passes = Design("vqa_passes", free)
     found.append(_pair("vqa − vqa passes", "control", Design("vqa", free), passes))
     found.append(_pair("detailed − vqa passes", "control", detailed, passes))
-    for path in paths:
-        if path != "grid":
-            found += [
-                _pair(
-                    f"detailed − {b}, path {path}",
-                    "path",
-                    Design("detailed", free, path),
-                    Design(b, free, path),
-                )
-                for b in ("short", "vqa")
-            ]
+    for path in sorted({design.path for design in designs} - {"grid"}):
+        for b in ("short", "vqa"):
+            pair = Design("detailed", free, path), Design(b, free, path)
+            found.append(_pair(f"detailed − {b}, path {path}", "path", *pair))
+    for amount in sorted({d.dose for d in designs if d.kind == "vqa_videos"}):
+        pair = [Design(arm, free, "grid", "vqa_videos", amount) for arm in ("detailed", "vqa")]
+        found.append(_pair(f"detailed − vqa, {shown_dose(amount)} VQA videos", "dose", *pair))
     return found
 
 
@@ -163,11 +159,10 @@ def _measure(
     draws: int,
 ) -> Contrast:
     own = [(weight, rows.get(design)) for weight, design in contrast.terms]
-    have = [set(row.seeds) if row else set() for _, row in own]
+    have = [set(row.measures["average"].by_seed) if _scored(row) else set() for _, row in own]
     designs = [design for _, design in contrast.terms]
     lacking = tuple(_lacking(dict(zip(designs, have, strict=True)), due=due))
     common = sorted(set.intersection(*have))
-    common = [s for s in common if all(s in row.measures["average"].by_seed for _, row in own)]
     nothing = (math.nan, math.nan)
     if not common:
         return Contrast(
@@ -195,6 +190,10 @@ def _measure(
         detectable=stats.detectable(difference.spread, n=difference.n),
         parts=parts,
     )
+
+
+def _scored(row: Row | None) -> bool:
+    return row is not None and "average" in row.measures
 
 
 def _lacking(have: Mapping[Design, set[int]], *, due: Mapping[Design, Sequence[int]]) -> list[str]:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from sg4v_jax.errors import RecordError
 from sg4v_jax.report import stats
 from sg4v_jax.study.results import Design, Run
 from sg4v_jax.world.aspects.questions import ASPECTS, FORMS
@@ -76,7 +77,7 @@ def rows_of(runs: Iterable[Run]) -> dict[Design, Row]:
     found = {}
     for design, own in members.items():
         own.sort(key=lambda run: run.seed)
-        numbers = {run.seed: of(run.row) for run in own}
+        numbers = {run.seed: read(run.row, where=f"{run.where}: run {run.id!r}") for run in own}
         names = dict.fromkeys(name for values in numbers.values() for name in values)
         means = {
             name: mean_of({seed: v[name] for seed, v in numbers.items() if name in v})
@@ -84,6 +85,19 @@ def rows_of(runs: Iterable[Run]) -> dict[Design, Row]:
         }
         found[design] = Row(design, own[0].group, tuple(own), means)
     return found
+
+
+def read(row: Mapping[str, Any], *, where: str) -> dict[str, float]:
+    """`of`, whose errors name the place.
+
+    Raises:
+      RecordError: a field of another shape than a result row's.
+    """
+    try:
+        return of(row)
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        what = f"{type(e).__name__}: {e}"
+        raise RecordError(f"{where}: not a result row ({what})", mend="run that run again") from e
 
 
 def of(row: Mapping[str, Any]) -> dict[str, float]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import sg4v_jax
 from sg4v_jax import files
+from sg4v_jax.report.html import Card
 from sg4v_jax.report.markdown import open_page
 from sg4v_jax.study import analysis, report_appendix, report_examples, report_figures, report_tables
 from sg4v_jax.study.analysis import Analysis
@@ -42,11 +43,11 @@ def write(out: str | os.PathLike, *, pilots: Sequence[str | os.PathLike] = ()) -
     """
     study = read(out, pilots=pilots)
     found = analysis.analyse(study)
-    said = verdict(found)
+    said, cards = verdict(found), report_examples.cards(study, found)
     place = files.path(out)
     for name in NAMES:
         page = open_page(place / name, "The caption-quality study", subtitle=_subtitle(found))
-        _fill(page, study, found, said)
+        _fill(page, study, found, said=said, cards=cards)
         page.save(place / name)
     files.write_json(place / "report.json", {"verdict": said, **analysis.as_json(found)})
     return found
@@ -57,7 +58,9 @@ def _subtitle(a: Analysis) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _fill(page: AnyPage, study: Study, a: Analysis, said: Sequence[str]) -> None:
+def _fill(
+    page: AnyPage, study: Study, a: Analysis, *, said: Sequence[str], cards: Sequence[Card]
+) -> None:
     page.section("Verdict")
     page.note("\n\n".join(said))
     page.facts(_facts(study, a))
@@ -69,7 +72,8 @@ def _fill(page: AnyPage, study: Study, a: Analysis, said: Sequence[str]) -> None
     report_figures.scores(page, a)
     page.section("What was planned, and what came out")
     report_tables.planned_table(page, a)
-    _differences(page, a)
+    page.section("Paired differences")
+    _contrasts(page, a, ("primary", "secondary"), name="Paired differences of the average")
     page.section("By aspect and form")
     report_tables.part_tables(page, a)
     report_tables.cell_table(page, a)
@@ -80,24 +84,20 @@ def _fill(page: AnyPage, study: Study, a: Analysis, said: Sequence[str]) -> None
     page.section("Controls, and what is right without the video")
     report_tables.control_table(page, a)
     _contrasts(
-        page, a, ("control", "path"), name="Controls and the second visual path, unlocked ViT"
+        page, a, report_tables.CONTROLS, name="Controls and the second visual path, unlocked ViT"
     )
     page.section("Do the answers come from the video?")
     report_tables.reliance_table(page, a)
     if a.curves:
         page.section("Dose curves")
         report_figures.dose_curves(page, a)
+        _contrasts(page, a, ("dose",), name="Detailed captions against none, by amount of VQA")
         report_appendix.dose_table(page, a)
     if a.losses:
         page.section("Learning curves")
         report_figures.losses(page, a)
-    _examples(page, study, a)
+    _examples(page, cards)
     _rest(page, study, a)
-
-
-def _differences(page: AnyPage, a: Analysis) -> None:
-    page.section("Paired differences")
-    _contrasts(page, a, ("primary", "secondary"), name="Paired differences of the average")
 
 
 def _contrasts(page: AnyPage, a: Analysis, kinds: Sequence[str], *, name: str) -> None:
@@ -107,8 +107,7 @@ def _contrasts(page: AnyPage, a: Analysis, kinds: Sequence[str], *, name: str) -
         report_tables.contrast_table(page, own)
 
 
-def _examples(page: AnyPage, study: Study, a: Analysis) -> None:
-    cards = report_examples.cards(study, a)
+def _examples(page: AnyPage, cards: Sequence[Card]) -> None:
     if not cards:
         return
     page.section(

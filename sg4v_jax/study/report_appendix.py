@@ -62,9 +62,11 @@ def compute_table(page: AnyPage, a: Analysis, study: Study) -> None:
         align="lrrr",
         highlight=[len(rows) - 1],
     )
-    hosts = dict.fromkeys(str(line["host"]) for line in study.compute if line.get("host"))
-    if hosts:
-        page.paragraph(f"Run on: {'; '.join(hosts)}.")
+    known = ("id", "cpu_seconds", "wall_seconds")
+    hosts = [{k: v for k, v in line.items() if k not in known} for line in study.compute]
+    told = dict.fromkeys(", ".join(f"{k} {v}" for k, v in host.items()) for host in hosts if host)
+    if told:
+        page.paragraph(f"Run on: {'; '.join(told)}.")
 
 
 def pilot_table(page: AnyPage, study: Study) -> None:

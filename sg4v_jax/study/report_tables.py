@@ -36,6 +36,7 @@ _PUBLISHED = (
     ("mvbench", "MVBench"),
     ("tempcompass", "TempCompass"),
 )
+CONTROLS = ("control", "path")
 PLUS_MINUS = "± is half of the 95 % t interval over seeds, in points."
 
 
@@ -109,7 +110,7 @@ def planned_table(page: AnyPage, a: Analysis) -> None:
                 sign = not measure.startswith("events")
                 value = f"{shown(mean, sign=sign)}{'' if sign else ' %'}"
                 rows.append([name, "t interval", value, "–", _side(mean) if sign else "–"])
-    rows += [_contrast_row(a, c, test="paired t") for c in a.contrasts if c.kind in _KINDS]
+    rows += [_contrast_row(a, c, test="paired t") for c in a.contrasts if c.kind in CONTROLS]
     for p in a.predictions:
         name = f"captioner, by the {p.kind} curve"
         said = f"predicted {percent(p.predicted.mean)} %, got {percent(p.got.mean)} %"
@@ -122,9 +123,6 @@ def planned_table(page: AnyPage, a: Analysis) -> None:
         align="llrrl",
         highlight=range(1, 1 + len(a.primary)),
     )
-
-
-_KINDS = ("control", "path")
 
 
 def _gate_row(a: Analysis) -> list[str]:
@@ -142,17 +140,16 @@ def _contrast_row(a: Analysis, c: Contrast, *, test: str) -> list[str]:
 
 
 def outcome_words(a: Analysis, c: Contrast) -> str:
-    """What a contrast came to; no claim for a primary one where none may be made."""
+    """What a contrast came to; no claim where the gate, or for a primary one a run, is missing."""
     found = verdict.outcome(c)
-    if c.kind == "primary" and found != verdict.OPEN and not verdict.claims(a):
-        return "under-trained: no claim" if a.trained is False else "incomplete: no claim"
-    words = {
-        verdict.BETTER: "above zero",
-        verdict.WORSE: "below zero",
-        verdict.NONE: "no detectable difference",
-        verdict.OPEN: "no test",
-    }[found]
-    return words + (" (incomplete)" if c.missing and found != verdict.OPEN else "")
+    if found == verdict.OPEN:
+        return "no test"
+    if a.trained is not True:
+        return "no claim: " + ("under-trained" if a.trained is False else "gate not judged")
+    if c.kind == "primary" and not verdict.claims(a):
+        return "no claim: incomplete"
+    words = {verdict.BETTER: "above zero", verdict.WORSE: "below zero"}.get(found, found)
+    return words + (" (incomplete)" if c.missing else "")
 
 
 def _side(mean: Mean) -> str:
@@ -188,9 +185,8 @@ def contrast_table(page: AnyPage, contrasts: Sequence[Contrast]) -> None:
         heads.pop(5)
         rows = [[*row[:5], row[6]] for row in rows]
     page.table(heads, rows, caption=caption, align="l" + "r" * (len(heads) - 1))
-    for c in contrasts:
-        if c.missing:
-            page.paragraph(f"Missing in {c.name}: {'; '.join(c.missing)}.")
+    if lacking := dict.fromkeys(gap for c in contrasts for gap in c.missing):
+        page.paragraph(f"Missing here: {'; '.join(lacking)}.")
 
 
 def part_tables(page: AnyPage, a: Analysis) -> None:

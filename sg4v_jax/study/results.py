@@ -46,13 +46,14 @@ def shown_dose(dose: float | str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run of the plan, or one that is done; then `row` is its line of `results.jsonl`."""
+    """A run of the plan, or one that is done; then `row` is its line of a file, found at `where`."""
 
     id: str
     design: Design
     seed: int
     group: str
     row: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    where: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,8 +148,8 @@ def read(out: str | os.PathLike, *, pilots: Sequence[str | os.PathLike] = ()) ->
             line.get("caption", "") for line in _optional(place / "data" / "captions" / "dev.jsonl")
         ),
         guesser=guesser.get(split),
-        compute=tuple(_optional(place / "compute.jsonl")),
-        pilots=tuple((files.path(p).name, r) for p in [*own, *pilots] for r in files.read_jsonl(p)),
+        compute=tuple(_compute(place / "compute.jsonl")),
+        pilots=tuple((files.path(p).name, r) for p in [*own, *pilots] for r in _pilots(p)),
     )
 
 
@@ -166,6 +167,9 @@ def read_runs(name: str | os.PathLike) -> list[Run]:
         right = row["accuracy"].get("right") if isinstance(row["accuracy"], dict) else None
         if not isinstance(right, dict) or not _share(right.get("average")):
             raise _bad(where, "accuracy.right.average", row["accuracy"])
+        curve = row.get("curve") or []
+        if not isinstance(curve, list) or not all(_pair(point) for point in curve):
+            raise _bad(where, "curve", curve, mend="give pairs of step and loss")
         if run.id in found:
             raise RecordError(
                 f"{where}: run {run.id!r} stands in line {found[run.id][0]} already",
@@ -189,11 +193,11 @@ def _run(row: Mapping[str, Any], *, where: str) -> Run:
         if not isinstance(dose, dict) or dose.get("kind") not in DOSES or "value" not in dose:
             raise _bad(where, "dose", dose, mend=f"give kind (one of {DOSES}) and value")
         kind, value = dose["kind"], dose["value"]
-        if value != "all" and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        if value != "all" and not _number(value):
             raise _bad(where, "dose.value", value)
         value = value if value == "all" else float(value)
     design = Design(row["arm"], row["tower"], row["path"], kind, value)
-    return Run(row["id"], design, row["seed"], row["group"], row)
+    return Run(row["id"], design, row["seed"], row["group"], row, where)
 
 
 def _planned(value: Any, *, where: str) -> tuple[Run, ...] | None:
@@ -215,6 +219,30 @@ def _split(runs: Sequence[Run], *, default: str, where: object) -> str:
     return next(iter(by_split), default)
 
 
+def _compute(name: Any) -> list[dict]:
+    lines = _optional(name)
+    for number, line in enumerate(lines, 1):
+        for field in ("cpu_seconds", "wall_seconds"):
+            if not _number(line.get(field, 0)):
+                raise _bad(f"{name}: line {number}", field, line[field])
+    return lines
+
+
+def _pilots(name: str | os.PathLike) -> list[dict]:
+    """Lines of pilot runs; what of them is there must have its type."""
+    lines = files.read_jsonl(name)
+    for number, line in enumerate(lines, 1):
+        where = f"{name}: line {number}"
+        accuracy = line.get("accuracy") or {}
+        right = accuracy.get("right") or {} if isinstance(accuracy, dict) else accuracy
+        if not isinstance(right, dict) or not _share(right.get("average")):
+            raise _bad(where, "accuracy", accuracy, mend="mend the line")
+        slots = line.get("slots") or {}
+        if not isinstance(slots, dict) or not all(map(_pair, slots.values())):
+            raise _bad(where, "slots", slots, mend="mend the line")
+    return lines
+
+
 def _optional(name: Any) -> list[dict]:
     return files.read_jsonl(name) if name.exists() else []
 
@@ -223,8 +251,15 @@ def _share(value: Any) -> bool:
     """Whether `value` is a share; None is one that nothing was asked for."""
     if value is None:
         return True
-    good = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return good and math.isfinite(value) and 0 <= value <= 1
+    return _number(value) and 0 <= value <= 1
+
+
+def _pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_number, value))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _need(row: Mapping[str, Any], fields: Iterable[str], *, where: str) -> None:

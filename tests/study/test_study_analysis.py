@@ -143,7 +143,7 @@ def test_null_data_reject_no_more_often_than_they_should(tmp_path):
             design = Design(arm, "unlocked")
             runs = tuple(results.Run(f"{arm}{s}", design, s, "main") for s in values)
             rows[design] = measures.Row(design, "main", runs, {"average": measures.mean_of(values)})
-        found = contrasts.measured(contrasts.planned(["grid"]), rows, answers={}, due={})
+        found = contrasts.measured(contrasts.planned([]), rows, answers={}, due={})
         claims += any(c.significant for c in found if c.kind == "primary")
     assert claims <= 6
     a = analysis(tmp_path, runs=main_runs(), effects=effects)
@@ -279,6 +279,15 @@ def test_dose_curves_hold_the_undamaged_arm_at_the_doses_seeds(dosed):
     assert worst.change.mean < 0
 
 
+def test_detailed_and_vqa_are_compared_at_every_amount_of_vqa(dosed):
+    own = [c for c in dosed.contrasts if c.kind == "dose"]
+    assert [c.name for c in own] == [
+        "detailed − vqa, 400 VQA videos",
+        "detailed − vqa, 6,400 VQA videos",
+    ]
+    assert all(c.difference.n == 3 and c.holm is None and not c.missing for c in own)
+
+
 def test_the_captioner_is_predicted_between_the_points(dosed):
     false, missing = dosed.predictions
     assert (false.kind, missing.kind) == ("false", "omission") and false.inside
@@ -318,6 +327,9 @@ def test_damaged_lines_are_named_by_file_and_line(tmp_path):
         ("dose", {"kind": "sugar", "value": 1}, "line 1: field 'dose' is"),
         ("dose", {"kind": "false", "value": "much"}, "line 1: field 'dose.value' is 'much'"),
         ("split", "dev", "runs of several splits"),
+        ("curve", [[1, 2], [3]], "line 1: field 'curve' is"),
+        ("slots", {"verb": [1]}, "line 1: run 'vqa-unlocked-s1': not a result row"),
+        ("captions", {"events_told": 1}, "not a result row .KeyError: 'events_true'"),
     ]:
         fails("\n".join([json.dumps(json.loads(first) | {field: value}), second, *rest]), match)
     row = json.loads(first)
@@ -337,6 +349,19 @@ def test_damaged_lines_are_named_by_file_and_line(tmp_path):
         analyse(results.read(folder), draws=10)
     with pytest.raises(RecordError, match=r"no study.json"):
         results.read(tmp_path / "nowhere")
+    pilots = tmp_path / "pilots.jsonl"
+    for line, match in [
+        ("{", "pilots.jsonl: line 1: not JSON"),
+        ('{"accuracy": [1]}', "pilots.jsonl: line 1: field 'accuracy'"),
+        ('{"slots": {"verb": 0.4}}', "pilots.jsonl: line 1: field 'slots'"),
+    ]:
+        pilots.write_text(line)
+        with pytest.raises(RecordError, match=match):
+            results.read(folder, pilots=[pilots])
+    pilots.unlink()
+    (folder / "compute.jsonl").write_text('{"id": "x", "cpu_seconds": "long"}')
+    with pytest.raises(RecordError, match=r"compute.jsonl: line 1: field 'cpu_seconds' is 'long'"):
+        results.read(folder)
 
 
 def test_runs_that_were_asked_different_questions_are_not_compared(tmp_path):
@@ -359,3 +384,14 @@ def test_results_without_answers_have_no_bootstrap_and_all_else(tmp_path):
     a = analyse(results.read(folder))
     assert math.isnan(a.primary[0].bootstrap[0]) and math.isfinite(a.primary[0].p)
     assert a.prior == {} and a.gates[0].blind == pytest.approx(a.chance["aspect/action"])
+
+
+def test_a_run_without_an_average_is_a_gap(tmp_path):
+    folder = made_up.write(tmp_path, runs=main_runs((1, 2, 3)))
+    empty = {"accuracy": {"right": {"average": None, "aspects": {}, "forms": {}, "cells": {}}}}
+    gone = ("short-unlocked-s2", "vqa-frozen-s1", "vqa-frozen-s2", "vqa-frozen-s3")
+    rewrite(folder / "results.jsonl", lambda r: r | empty if r["id"] in gone else r)
+    a = analyse(results.read(folder), draws=50)
+    assert a.primary[0].missing == ("short, unlocked: seed 2",)
+    by_name = {c.name: c for c in a.contrasts}
+    assert by_name["detailed − vqa, frozen"].difference is None

@@ -16,6 +16,7 @@ from sg4v_jax.cli.exit_codes import BAD_INPUT
 from sg4v_jax.study import contrasts, report, results
 from sg4v_jax.study.analysis import Analysis, analyse
 from sg4v_jax.study.measures import mean_of
+from sg4v_jax.study.report_tables import outcome_words
 from sg4v_jax.study.verdict import headline, interval, outcome, p_value, points, verdict
 from tests.study import made_up
 
@@ -107,6 +108,13 @@ def test_under_trained_makes_no_claim(base):
     assert "better" not in " ".join(verdict(unknown))
 
 
+def test_no_contrast_of_an_under_trained_study_has_an_outcome(base):
+    a = changed(base, {"short": UP, "vqa": DOWN}, trained=False, verbs=mean_of({1: 0.6, 2: 0.7}))
+    assert {outcome_words(a, c) for c in a.contrasts} == {"no claim: under-trained"}
+    a = dataclasses.replace(a, trained=True)
+    assert [outcome_words(a, c) for c in a.primary] == ["above zero", "below zero"]
+
+
 def test_incomplete_says_so_and_judges_only_whole_primaries(base):
     a = changed(base, {"short": UP, "vqa": UP}, missing=("x", "y"), done=37, planned=110)
     assert headline(a).startswith("Detailed captions beat both")
@@ -159,7 +167,7 @@ def whole(tmp_path_factory) -> pathlib.Path:
     """A partly finished study with everything in it, and its report."""
     folder = tmp_path_factory.mktemp("whole")
     gone = ("shuffled-unlocked-s4", "blind-unlocked-s5")
-    made_up.write(folder, pictures=made_up.SCENES, keep=lambda run: run["id"] not in gone)
+    made_up.write(folder, scenes=16, pictures=16, keep=lambda run: run["id"] not in gone)
     pilot = {
         "id": "pilot-1", "seed": 100, "split": "dev", "steps": 400, "note": "a null <early>",
         "accuracy": {"right": {"average": 0.501}}, "slots": {"verb": [39, 100]},
