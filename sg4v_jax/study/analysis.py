@@ -95,11 +95,10 @@ def analyse(study: Study, *, draws: int = contrasts.DRAWS) -> Analysis:
     plan = contrasts.planned({*rows, *due})
     trained, verbs = gates.trained(rows)
     curves = doses.curves(rows, study)
-    settings = study.config.get("study") or {}
     planned = [run for run in study.planned or () if run.group != "tuning"]
     missing = tuple(run.id for run in study.missing)
     return Analysis(
-        name=str(settings.get("name", "")),
+        name=str(study.settings.get("name", "")),
         split=study.split,
         done=len(planned) - len(missing) if study.planned is not None else len(study.runs),
         planned=len(planned) if study.planned is not None else None,
@@ -162,7 +161,8 @@ def _compute(study: Study) -> dict[str, tuple[int, float, float]]:
     groups = {run.id: run.group for run in (*(study.planned or ()), *study.runs, *study.tuning)}
     found: dict[str, list[float]] = {}
     for line in study.compute:
-        own = found.setdefault(groups.get(line.get("id"), "data and bases"), [0, 0.0, 0.0])
+        group = line.get("group") or groups.get(line.get("id"), "other")
+        own = found.setdefault(str(group), [0, 0.0, 0.0])
         own[0] += 1
         own[1] += line.get("cpu_seconds", 0) / 3600
         own[2] += line.get("wall_seconds", 0) / 3600

@@ -112,9 +112,9 @@ def planned(designs: Iterable[Design]) -> list[Planned]:
         for b in ("short", "vqa"):
             pair = Design("detailed", free, path), Design(b, free, path)
             found.append(_pair(f"detailed − {b}, path {path}", "path", *pair))
-    for amount in sorted({d.dose for d in designs if d.kind == "vqa_videos"}):
-        pair = [Design(arm, free, "grid", "vqa_videos", amount) for arm in ("detailed", "vqa")]
-        found.append(_pair(f"detailed − vqa, {shown_dose(amount)} VQA videos", "dose", *pair))
+    for amount in sorted({d.dose for d in designs if d.kind == "vqa_items"}):
+        pair = [Design(arm, free, "grid", "vqa_items", amount) for arm in ("detailed", "vqa")]
+        found.append(_pair(f"detailed − vqa, {shown_dose(amount)} questions", "dose", *pair))
     return found
 
 

@@ -1,6 +1,6 @@
 """Dose curves: how the score follows what captions lack or tell falsely, and one prediction from them.
 
-The undamaged point of a caption curve is the detailed arm; a curve takes the seeds of its dosed runs.
+A curve's undosed point is the arm itself, at the seeds of the dosed runs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from sg4v_jax.study.design import ITEMS
 from sg4v_jax.study.measures import Mean, Row, event_rates, mean_of
 from sg4v_jax.study.results import DOSES, Design, Study
 
@@ -18,16 +19,16 @@ TITLES = {
     "sentences": "sentences kept of each detailed caption",
     "omission": "events left out, %",
     "false": "events told falsely, %",
-    "vqa_videos": "videos with questions",
+    "vqa_items": "questions that are trained on",
 }
-_BASE = {"sentences": "all", "omission": 0.0, "false": 0.0}
+_BASE = {"sentences": "all", "omission": 0.0, "false": 0.0, "vqa_items": float(ITEMS)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Point:
     """A point of a curve: the dose, where it stands on the axis, the average, and its loss.
 
-    `change` is the paired difference from the curve's undamaged point, None there and without one.
+    `change` is the paired difference from the curve's undosed point, None there and without one.
     """
 
     dose: float | str
@@ -74,20 +75,15 @@ def curves(rows: Mapping[Design, Row], study: Study) -> list[Curve]:
             dosed.setdefault(key, []).append(row)
     found = []
     for (kind, arm, tower, path), own in dosed.items():
-        base_dose = _BASE[kind] if kind in _BASE else _videos(study)
-        base = rows.get(Design(arm, tower, path)) or rows.get(Design("detailed", tower, path))
-        if kind == "vqa_videos":
-            base = rows.get(Design(arm, tower, path))
-        if base_dose is None or any(row.design.dose == base_dose for row in own):
-            base = None
-        points = _points(kind, own, base, base_dose, whole=_sentences(study))
+        base = rows.get(Design(arm, tower, path))
+        points = _points(kind, own, base, whole=_sentences(study))
         if points:
             found.append(Curve(kind, arm, tower, path, points))
     return sorted(found, key=lambda c: (DOSES.index(c.kind), c.arm, c.tower, c.path))
 
 
 def _points(
-    kind: str, own: Iterable[Row], base: Row | None, base_dose: object, *, whole: float | None
+    kind: str, own: Iterable[Row], base: Row | None, *, whole: float | None
 ) -> tuple[Point, ...]:
     own = [row for row in own if "average" in row.measures]
     numbers = {row.design.dose: row.measures["average"] for row in own}
@@ -95,8 +91,8 @@ def _points(
         seeds = {seed for mean in numbers.values() for seed in mean.by_seed}
         kept = {s: v for s, v in base.measures["average"].by_seed.items() if s in seeds}
         if kept:
-            numbers[base_dose] = mean_of(kept)
-    start = numbers.get(_BASE.get(kind))
+            numbers[_BASE[kind]] = mean_of(kept)
+    start = numbers.get(_BASE[kind])
     largest = max((float(d) for d in numbers if d != "all"), default=0.0)
     found = []
     for dose, score in numbers.items():
@@ -147,21 +143,8 @@ def _beside(curve: Curve, design: Design) -> bool:
 
 
 def _rate(row: Mapping, rate: str) -> float | None:
-    """The error rate of the captions that a run trained on: counted, or given as its dose."""
-    if counts := row.get("training_captions"):
-        return event_rates(counts)[rate]
-    dose = row.get("dose") or {}
-    if rate == "false" and dose.get("kind") == "false":
-        return float(dose["value"])
-    return float(dose["value"]) if (rate, dose.get("kind")) == ("missing", "omission") else None
-
-
-def _videos(study: Study) -> float | None:
-    """How many videos with questions the undosed arms have, where the config says it."""
-    for section in study.config.values():
-        if isinstance(section, Mapping) and isinstance(section.get("vqa_videos"), (int, float)):
-            return float(section["vqa_videos"])
-    return None
+    """The error rate of the captions that a run trained on, as they were counted."""
+    return event_rates(row.get("captioner") or {}).get(rate)
 
 
 def _sentences(study: Study) -> float | None:

@@ -91,7 +91,9 @@ def _fill(
     if a.curves:
         page.section("Dose curves")
         report_figures.dose_curves(page, a)
-        _contrasts(page, a, ("dose",), name="Detailed captions against none, by amount of VQA")
+        _contrasts(
+            page, a, ("dose",), name="Detailed captions against none, by the number of questions"
+        )
         report_appendix.dose_table(page, a)
     if a.losses:
         page.section("Learning curves")

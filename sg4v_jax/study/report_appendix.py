@@ -8,6 +8,13 @@ from sg4v_jax.study.report_tables import PLUS_MINUS, TITLES, AnyPage, percent, s
 from sg4v_jax.study.results import Study, shown_dose
 from sg4v_jax.study.verdict import interval, points
 
+KINDS = {
+    "sentences": "sentences",
+    "omission": "events left out",
+    "false": "false events",
+    "vqa_items": "questions",
+}
+
 
 def gate_table(page: AnyPage, a: Analysis) -> None:
     """By aspect: slots, the best arm's interval against what is right without the video."""
@@ -33,7 +40,7 @@ def dose_table(page: AnyPage, a: Analysis) -> None:
     rows = []
     for curve in a.curves:
         for p in curve.points:
-            name = f"{TITLES.get(curve.arm, curve.arm)}: {curve.kind.replace('_', ' ')}"
+            name = f"{TITLES.get(curve.arm, curve.arm)}: {KINDS[curve.kind]}"
             change = f"{points(p.change.mean)} {interval(p.change)}" if p.change else "–"
             dose = shown_dose(p.dose)
             if curve.kind in ("omission", "false"):
@@ -42,8 +49,8 @@ def dose_table(page: AnyPage, a: Analysis) -> None:
     page.table(
         ["curve", "dose", "seeds", "average, %", "change"],
         rows,
-        caption=f"Dose curves; {PLUS_MINUS} Change: paired difference from undamaged captions, in "
-        "points, with its t interval.",
+        caption=f"Dose curves; {PLUS_MINUS} Change: paired difference from the arm without a dose, "
+        "in points, with its t interval.",
         align="lrrrr",
     )
 
@@ -62,7 +69,7 @@ def compute_table(page: AnyPage, a: Analysis, study: Study) -> None:
         align="lrrr",
         highlight=[len(rows) - 1],
     )
-    known = ("id", "cpu_seconds", "wall_seconds")
+    known = ("id", "group", "cpu_seconds", "wall_seconds")
     hosts = [{k: v for k, v in line.items() if k not in known} for line in study.compute]
     told = dict.fromkeys(", ".join(f"{k} {v}" for k, v in host.items()) for host in hosts if host)
     if told:

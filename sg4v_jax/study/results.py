@@ -12,17 +12,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sg4v_jax import files
-from sg4v_jax.errors import RecordError
+from sg4v_jax.errors import ConfigError, RecordError
+from sg4v_jax.study import design
+from sg4v_jax.study.design import ARMS, TOWERS
 
-TOWERS = ("frozen", "unlocked")
-DOSES = ("sentences", "omission", "false", "vqa_videos")
+DOSES = ("sentences", "omission", "false", "vqa_items")
 _FIELDS = {"id": str, "arm": str, "tower": str, "seed": int, "path": str, "group": str}
 
 
 class Design(NamedTuple):
     """What the runs of a row of the design share: all but the seed.
 
-    `kind` is "" where there is no dose; `dose` "all" keeps all sentences.
+    A dosed arm has the name of what it is a dose of: `false_25` is `detailed` with kind "false"
+    and dose 0.25. `kind` is "" where there is no dose; `dose` "all" keeps all sentences.
     """
 
     arm: str
@@ -63,7 +65,7 @@ class Study:
     Attributes:
       out: the folder.
       settings: `study.json`.
-      planned: the runs that `study.json` names, None where it names none.
+      planned: the runs of its design, None where it has no rows.
       runs: those done, without tuning.
       tuning: those of group "tuning".
       split: the split that all `runs` were asked.
@@ -85,11 +87,6 @@ class Study:
     guesser: Mapping[str, Any] | None
     compute: tuple[Mapping[str, Any], ...]
     pilots: tuple[tuple[str, Mapping[str, Any]], ...]
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The study's config, wherever `study.json` holds it."""
-        return self.settings.get("config") or self.settings
 
     @property
     def missing(self) -> list[Run]:
@@ -132,14 +129,13 @@ def read(out: str | os.PathLike, *, pilots: Sequence[str | os.PathLike] = ()) ->
     settings = files.read_json(place / "study.json")
     every = read_runs(place / "results.jsonl") if (place / "results.jsonl").exists() else []
     runs = tuple(run for run in every if run.group != "tuning")
-    config = settings.get("config") or settings
-    split = _split(runs, default=(config.get("study") or {}).get("split", "test"), where=place)
+    split = _split(runs, default=settings.get("split", "test"), where=place)
     guesser = files.read_json(place / "guesser.json") if (place / "guesser.json").exists() else {}
     own = [place / "pilots.jsonl"] if (place / "pilots.jsonl").exists() else []
     return Study(
         out=os.fspath(out),
         settings=settings,
-        planned=_planned(settings.get("runs"), where=f"{place / 'study.json'}"),
+        planned=_planned(settings.get("rows"), where=f"{place / 'study.json'}"),
         runs=runs,
         tuning=tuple(run for run in every if run.group == "tuning"),
         split=split,
@@ -196,16 +192,30 @@ def _run(row: Mapping[str, Any], *, where: str) -> Run:
         if value != "all" and not _number(value):
             raise _bad(where, "dose.value", value)
         value = value if value == "all" else float(value)
-    design = Design(row["arm"], row["tower"], row["path"], kind, value)
-    return Run(row["id"], design, row["seed"], row["group"], row, where)
+    own = Design(
+        _undosed(row["arm"]) if kind else row["arm"], row["tower"], row["path"], kind, value
+    )
+    return Run(row["id"], own, row["seed"], row["group"], row, where)
 
 
-def _planned(value: Any, *, where: str) -> tuple[Run, ...] | None:
-    if value is None:
+def _undosed(arm: str) -> str:
+    """The arm that a dosed one is a dose of."""
+    known = ARMS.get(arm)
+    return arm if known is None else "vqa" if known.style is None else "detailed"
+
+
+def _planned(rows: Any, *, where: str) -> tuple[Run, ...] | None:
+    if not rows:
         return None
-    if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
-        raise _bad(where, "runs", value)
-    return tuple(_run(v, where=f"{where}: runs[{i}]") for i, v in enumerate(value))
+    try:
+        runs = design.runs(rows)
+    except (ConfigError, AttributeError, KeyError, TypeError, ValueError) as e:
+        raise RecordError(f"{where}: rows: {e}", mend="name the --out of `sg4v study run`") from e
+    found = []
+    for run in runs:
+        row = dataclasses.asdict(run) | {"id": run.id, "dose": ARMS[run.arm].point}
+        found.append(_run(row, where=f"{where}: {run.id}"))
+    return tuple(found)
 
 
 def _split(runs: Sequence[Run], *, default: str, where: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from sg4v_jax.study import design
 
 ASPECTS = ("action", "direction", "speed", "order", "attribute", "camera")
 FIVE = ASPECTS[:5]
@@ -18,7 +21,6 @@ FORMS = {
     "matching": ("a.", "b."),
 }
 SCENES = 24
-TOWER_SEEDS = {"unlocked": (1, 2, 3, 4, 5), "frozen": (1, 2, 3, 4, 5, 6, 7, 8)}
 EFFECTS = {  # what is right, beyond chance, before seed and video have their say
     "vqa": 0.10, "short": 0.10, "detailed": 0.30, "long_static": 0.15, "shuffled": 0.22,
     "text_only": 0.08, "detailed_short_tokens": 0.24, "vqa_passes": 0.09, "blind": 0.0,
@@ -27,11 +29,11 @@ EFFECTS = {  # what is right, beyond chance, before seed and video have their sa
 NO_CAPTIONS = ("vqa", "vqa_passes", "blind")
 MAIN = ("vqa", "short", "detailed")
 CONTROLS = ("long_static", "shuffled", "text_only", "detailed_short_tokens", "vqa_passes", "blind")
-DOSES = (
-    ("sentences", 1, 0.12), ("sentences", 2, 0.18), ("sentences", 4, 0.25),
-    ("omission", 0.25, 0.24), ("omission", 0.5, 0.16),
-    ("false", 0.1, 0.27), ("false", 0.25, 0.20), ("false", 0.5, 0.11),
-)  # fmt: skip
+DOSED = {
+    "sentences_1": 0.12, "sentences_2": 0.18, "sentences_4": 0.25, "omission_25": 0.24,
+    "omission_50": 0.16, "false_10": 0.27, "false_25": 0.20, "false_50": 0.11, "vqa_400": 0.05,
+    "vqa_6400": 0.15, "detailed_400": 0.25, "detailed_6400": 0.35,
+}  # fmt: skip
 
 
 def questions(scenes: int = SCENES) -> list[dict[str, Any]]:
@@ -134,42 +136,33 @@ def result(
     }  # fmt: skip
 
 
-def spec(
-    arm: str, tower: str, seed: int, *, group: str, path: str = "grid", dose: Any = None
-) -> dict[str, Any]:
-    """A run of the plan."""
-    parts = [arm, *([f"{dose['kind']}{dose['value']}"] if dose else []), tower]
-    parts += [] if path == "grid" else [path]
-    name = f"{'-'.join(parts)}-s{seed}"
-    return dict(id=name, arm=arm, tower=tower, seed=seed, path=path, group=group, dose=dose)
+def rows(unlocked: Sequence[int], frozen: Sequence[int]) -> list[dict[str, Any]]:
+    """The rows of the paper alone."""
+    return [
+        dict(arm=arm, tower=tower, seeds=list(seeds), group="main")
+        for tower, seeds in (("unlocked", unlocked), ("frozen", frozen))
+        for arm in MAIN
+    ]
 
 
-def plan(*, unlocked: Sequence[int] = TOWER_SEEDS["unlocked"]) -> list[dict[str, Any]]:
-    """The whole design: 86 runs at five unlocked and eight frozen seeds."""
-    found = [spec(a, "unlocked", s, group="main") for a in MAIN for s in unlocked]
-    found += [spec(a, "frozen", s, group="main") for a in MAIN for s in TOWER_SEEDS["frozen"]]
-    found += [spec(a, "unlocked", s, group="control") for a in CONTROLS for s in unlocked]
-    for kind, value, _ in DOSES:
-        dose = {"kind": kind, "value": value}
-        found += [spec("detailed", "unlocked", s, group="dose", dose=dose) for s in unlocked[:3]]
-    for arm in ("vqa", "detailed"):
-        for value in (400, 6400):
-            dose = {"kind": "vqa_videos", "value": value}
-            found += [spec(arm, "unlocked", s, group="dose", dose=dose) for s in unlocked[:3]]
-    found += [spec("captioner", "unlocked", s, group="captioner") for s in unlocked[:3]]
-    for arm in MAIN:
-        found += [spec(arm, "unlocked", s, group="path", path="frames") for s in unlocked[:3]]
-    return found
+def whole(
+    *, unlocked: Sequence[int] = (1, 2, 3, 4, 5), frozen: Sequence[int] = tuple(range(1, 9))
+) -> list[dict[str, Any]]:
+    """The whole design: 117 runs at five unlocked and eight frozen seeds."""
+    some = list(unlocked[:3])
+    groups = dict.fromkeys(CONTROLS, "control") | dict.fromkeys(DOSED, "dose")
+    groups |= {"captioner": "captioner"}
+    found = rows(unlocked, frozen)
+    for arm, group in groups.items():
+        seeds = list(unlocked) if group == "control" else some
+        found.append(dict(arm=arm, tower="unlocked", seeds=seeds, group=group))
+    path = dict(tower="unlocked", seeds=some, group="path", path="frames")
+    return found + [dict(arm=arm, **path) for arm in MAIN]
 
 
-def effect_of(run: Mapping[str, Any], effects: Mapping[str, float]) -> float:
-    """The skill that a run has by its arm, tower and dose."""
-    dose = run["dose"]
-    if dose and dose["kind"] == "vqa_videos":
-        return effects[run["arm"]] + 0.05 * np.log2(dose["value"] / 1600) / 2
-    if dose:
-        return next(e for k, v, e in DOSES if (k, v) == (dose["kind"], dose["value"]))
-    return effects[run["arm"]] * (1.0 if run["tower"] == "unlocked" else 0.7)
+def effect_of(run: design.Run, effects: Mapping[str, float]) -> float:
+    """The skill that a run has by its arm and tower."""
+    return (effects | DOSED)[run.arm] * (1.0 if run.tower == "unlocked" else 0.7)
 
 
 def write(
@@ -179,7 +172,7 @@ def write(
     verbs: float = 0.92,
     slots: float = 0.9,
     scenes: int = SCENES,
-    runs: Sequence[Mapping[str, Any]] | None = None,
+    plan: Sequence[Mapping[str, Any]] | None = None,
     pictures: int = 0,
     keep: Any = lambda run: True,
 ) -> pathlib.Path:
@@ -188,14 +181,13 @@ def write(
     Args:
       effects: by arm.
       verbs, slots: how many of the slots the detailed arms get right.
-      runs: the plan; by default `plan()`.
+      plan: rows of the design; by default `whole()`.
       pictures: of so many scenes; the report's examples need them.
       keep: which runs of the plan are done.
     """
-    runs = plan() if runs is None else runs
+    plan = whole() if plan is None else plan
     asked = questions(scenes)
-    config = {"study": {"name": "made-up", "split": "test", "vqa_videos": 1600}}
-    _json(out / "study.json", {"config": config, "commit": "abc1234", "runs": list(runs)})
+    _json(out / "study.json", {"name": "made-up", "split": "test", "rows": list(plan)})
     _lines(out / "data" / "questions" / "test.jsonl", asked)
     told = [{"id": f"dev-{i}", "caption": "it is red. first it moves. then it grows. the camera "
              "pans left. a square rests. it ends."} for i in range(4)]  # fmt: skip
@@ -203,31 +195,35 @@ def write(
     guess = answer(asked, effect=0.0, seed=0, stream=0)
     prior = scored([g for g in guess if g["form"] != "captioning"])
     _json(out / "guesser.json", {"dev": prior, "test": prior})
-    rows, compute = [], []
-    for number, run in enumerate(runs):
+    done, compute = [], []
+    for number, run in enumerate(design.runs(plan)):
         if not keep(run):
             continue
         effect = effect_of(run, effects)
-        lines = answer(asked, effect=effect, seed=run["seed"], stream=number)
-        _lines(out / "runs" / run["id"] / "answers.jsonl", lines)
+        lines = answer(asked, effect=effect, seed=run.seed, stream=number)
+        _lines(out / "runs" / run.id / "answers.jsonl", lines)
         noise = np.random.default_rng([13, number]).normal(0, 0.03, size=40)
         curve = 3 * np.exp(-np.arange(40) / 9) + 0.9 - effect + noise
-        row = dict(run) | result(lines, verbs=verbs, slots=slots, effect=effect)
+        about = dataclasses.asdict(run) | {"id": run.id, "dose": design.ARMS[run.arm].point}
+        row = about | result(lines, verbs=verbs, slots=slots, effect=effect)
         row |= {
             "split": "test", "steps": 800, "rows": 12_800,
-            "records": {"vqa": 1600, "captions": 0 if run["arm"] in NO_CAPTIONS else 4000},
-            "trained_tokens": {"vqa": 52_000, "captions": 0 if run["arm"] in NO_CAPTIONS else 190_000},
+            "records": {"vqa": 1600, "captions": 0 if run.arm in NO_CAPTIONS else 4000},
+            "trained_tokens": {"vqa": 52_000, "captions": 0 if run.arm in NO_CAPTIONS else 190_000},
             "curve": [[20 * (i + 1), round(float(y), 4)] for i, y in enumerate(curve)],
             "config": "0123abcd",
         }  # fmt: skip
-        if run["arm"] == "captioner":
-            row["training_captions"] = {
-                "events_told": 100, "events_false": 18 + run["seed"], "events_true": 82,
+        if run.arm == "captioner":
+            row["captioner"] = {
+                "model": "detailed",
+                "events_told": 100, "events_false": 18 + run.seed, "events_true": 82,
                 "events_missing": 10,
             }  # fmt: skip
-        rows.append(row)
-        compute.append({"id": run["id"], "cpu_seconds": 180.0, "wall_seconds": 95.0})
-    _lines(out / "results.jsonl", rows)
+        done.append(row)
+        compute.append(
+            {"id": run.id, "group": run.group, "cpu_seconds": 180.0, "wall_seconds": 95.0}
+        )
+    _lines(out / "results.jsonl", done)
     _lines(out / "compute.jsonl", compute)
     for scene in range(pictures):
         _picture(out / "data" / "pictures" / f"test-{scene}.png", scene)

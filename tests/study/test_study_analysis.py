@@ -13,7 +13,7 @@ import pytest
 import scipy.stats
 
 from sg4v_jax.errors import RecordError
-from sg4v_jax.study import contrasts, doses, gates, measures, results, totals
+from sg4v_jax.study import contrasts, gates, measures, results, totals
 from sg4v_jax.study.analysis import Analysis, analyse, as_json
 from sg4v_jax.study.results import Design
 from tests.study import made_up
@@ -21,9 +21,8 @@ from tests.study import made_up
 DETAILED, SHORT = Design("detailed", "unlocked"), Design("short", "unlocked")
 
 
-def main_runs(seeds=(1, 2, 3, 4, 5)) -> list[dict[str, Any]]:
-    found = [made_up.spec(a, "unlocked", s, group="main") for a in made_up.MAIN for s in seeds]
-    return found + [made_up.spec(a, "frozen", s, group="main") for a in made_up.MAIN for s in seeds]
+def main_rows(seeds=(1, 2, 3, 4, 5)) -> list[dict[str, Any]]:
+    return made_up.rows(list(seeds), list(seeds))
 
 
 def analysis(folder: pathlib.Path, *, draws: int = 400, **options) -> Analysis:
@@ -38,7 +37,7 @@ def rewrite(name: pathlib.Path, change) -> None:
 @pytest.fixture(scope="module")
 def known(tmp_path_factory) -> tuple[Analysis, list[dict[str, Any]]]:
     folder = tmp_path_factory.mktemp("study")
-    a = analysis(folder, runs=main_runs(), draws=2000)
+    a = analysis(folder, plan=main_rows(), draws=2000)
     return a, results.files.read_jsonl(folder / "results.jsonl")
 
 
@@ -89,7 +88,7 @@ def test_the_bootstrap_is_close_to_the_analytic_interval(tmp_path):
     With seed, video and rest effects of population variances r, c, e, drawing S seeds and C videos
     anew gives the variance r / S + c / C + e / (S C).
     """
-    folder = made_up.write(tmp_path, runs=main_runs())
+    folder = made_up.write(tmp_path, plan=main_rows())
     study = results.read(folder)
     c = analyse(study, draws=4000).primary[0]
     right = {}
@@ -107,7 +106,7 @@ def test_the_bootstrap_is_close_to_the_analytic_interval(tmp_path):
 
 
 def test_the_bootstrap_value_is_the_difference(known, tmp_path):
-    folder = made_up.write(tmp_path, runs=main_runs((1, 2)))
+    folder = made_up.write(tmp_path, plan=main_rows((1, 2)))
     study = results.read(folder)
     runs = {(r.design, r.seed): r for r in study.runs}
     rows = [[runs[DETAILED, s], runs[SHORT, s]] for s in (1, 2)]
@@ -146,12 +145,12 @@ def test_null_data_reject_no_more_often_than_they_should(tmp_path):
         found = contrasts.measured(contrasts.planned([]), rows, answers={}, due={})
         claims += any(c.significant for c in found if c.kind == "primary")
     assert claims <= 6
-    a = analysis(tmp_path, runs=main_runs(), effects=effects)
+    a = analysis(tmp_path, plan=main_rows(), effects=effects)
     assert not any(c.significant for c in a.primary)
 
 
 def test_one_seed_has_no_interval(tmp_path):
-    a = analysis(tmp_path, runs=main_runs((4,)))
+    a = analysis(tmp_path, plan=main_rows((4,)))
     for c in a.primary:
         assert c.difference.n == 1 and math.isnan(c.p) and c.holm is None
         assert math.isnan(c.difference.low) and math.isnan(c.bootstrap[0])
@@ -162,20 +161,20 @@ def test_one_seed_has_no_interval(tmp_path):
 
 def test_what_is_missing_is_named_and_in_no_number(tmp_path):
     gone = ("short-unlocked-s2", "vqa-unlocked-s5")
-    a = analysis(tmp_path, runs=main_runs(), keep=lambda run: run["id"] not in gone)
+    a = analysis(tmp_path, plan=main_rows(), keep=lambda run: run.id not in gone)
     assert (a.done, a.planned, a.missing) == (28, 30, (gone[1], gone[0]))
     assert a.incomplete == "incomplete: 28 of 30 runs"
     first, second = a.primary
     assert first.missing == ("short, unlocked: seed 2",) and first.difference.n == 4
     assert list(second.difference.by_seed) == [1, 2, 3, 4]
-    whole = analysis(tmp_path / "none", runs=main_runs(), keep=lambda run: False)
+    whole = analysis(tmp_path / "none", plan=main_rows(), keep=lambda run: False)
     assert whole.done == 0 and all(c.difference is None for c in whole.primary)
 
 
 def test_without_a_plan_gaps_between_paired_arms_are_still_seen(tmp_path):
-    folder = made_up.write(tmp_path, runs=main_runs(), keep=lambda r: r["id"] != "vqa-frozen-s1")
+    folder = made_up.write(tmp_path, plan=main_rows(), keep=lambda r: r.id != "vqa-frozen-s1")
     settings = json.loads((folder / "study.json").read_text())
-    del settings["runs"]
+    del settings["rows"]
     (folder / "study.json").write_text(json.dumps(settings))
     a = analyse(results.read(folder), draws=50)
     assert a.planned is None and not a.incomplete
@@ -185,19 +184,19 @@ def test_without_a_plan_gaps_between_paired_arms_are_still_seen(tmp_path):
 
 
 def test_gates_need_slots_and_an_interval_above_blind_guessing(tmp_path):
-    a = analysis(tmp_path / "good", runs=main_runs())
+    a = analysis(tmp_path / "good", plan=main_rows())
     assert a.trained is True and all(g.learnt for g in a.gates)
     assert a.learnt == measures.FIVE
     row = a.row("detailed").measures
     assert row["average_learnt"].mean == pytest.approx(row["average"].mean)
-    low = analysis(tmp_path / "low", runs=main_runs(), verbs=0.7)
+    low = analysis(tmp_path / "low", plan=main_rows(), verbs=0.7)
     assert low.trained is False and low.gates[0].learnt is False
     assert "70%" in low.gates[0].reason
     assert "action" not in low.learnt and len(low.learnt) == 4
     without = low.row("detailed").measures["average_learnt"]
     four = [low.row("detailed").measures[f"aspect/{x}"].mean for x in low.learnt]
     assert without.mean == pytest.approx(np.mean(four))
-    blind = analysis(tmp_path / "blind", runs=main_runs(), effects=dict.fromkeys(made_up.MAIN, 0.0))
+    blind = analysis(tmp_path / "blind", plan=main_rows(), effects=dict.fromkeys(made_up.MAIN, 0.0))
     assert blind.trained is True and not any(g.learnt for g in blind.gates)
     assert "no arm's interval" in blind.gates[1].reason
 
@@ -260,8 +259,8 @@ def test_chance_is_the_mean_of_one_over_options():
 @pytest.fixture(scope="module")
 def dosed(tmp_path_factory) -> Analysis:
     folder = tmp_path_factory.mktemp("dosed")
-    runs = [r for r in made_up.plan() if r["tower"] == "unlocked" and r["group"] != "control"]
-    return analysis(folder, runs=runs, draws=50)
+    plan = [r for r in made_up.whole() if r["tower"] == "unlocked" and r["group"] != "control"]
+    return analysis(folder, plan=plan, draws=50)
 
 
 def test_dose_curves_hold_the_undamaged_arm_at_the_doses_seeds(dosed):
@@ -270,8 +269,8 @@ def test_dose_curves_hold_the_undamaged_arm_at_the_doses_seeds(dosed):
     assert [p.x for p in curves["sentences", "detailed"]] == [1, 2, 4, 6]  # dev captions have six
     assert [p.dose for p in curves["false", "detailed"]] == [0, 0.1, 0.25, 0.5]
     assert [p.dose for p in curves["omission", "detailed"]] == [0, 0.25, 0.5]
-    assert [p.x for p in curves["vqa_videos", "vqa"]] == [400, 1600, 6400]
-    assert [p.x for p in curves["vqa_videos", "detailed"]] == [400, 1600, 6400]
+    assert [p.x for p in curves["vqa_items", "vqa"]] == [400, 1600, 6400]
+    assert [p.x for p in curves["vqa_items", "detailed"]] == [400, 1600, 6400]
     base, *_, worst = curves["false", "detailed"]
     assert base.change is None and list(base.score.by_seed) == [1, 2, 3]
     each = [worst.score.by_seed[s] - base.score.by_seed[s] for s in (1, 2, 3)]
@@ -282,8 +281,8 @@ def test_dose_curves_hold_the_undamaged_arm_at_the_doses_seeds(dosed):
 def test_detailed_and_vqa_are_compared_at_every_amount_of_vqa(dosed):
     own = [c for c in dosed.contrasts if c.kind == "dose"]
     assert [c.name for c in own] == [
-        "detailed − vqa, 400 VQA videos",
-        "detailed − vqa, 6,400 VQA videos",
+        "detailed − vqa, 400 questions",
+        "detailed − vqa, 6,400 questions",
     ]
     assert all(c.difference.n == 3 and c.holm is None and not c.missing for c in own)
 
@@ -301,13 +300,8 @@ def test_the_captioner_is_predicted_between_the_points(dosed):
     assert math.isfinite(false.gap.low)
 
 
-def test_a_captioner_may_give_its_measured_rate_as_its_dose():
-    row = {"dose": {"kind": "false", "value": 0.12}}
-    assert doses._rate(row, "false") == 0.12 and doses._rate(row, "missing") is None
-
-
 def test_damaged_lines_are_named_by_file_and_line(tmp_path):
-    folder = made_up.write(tmp_path, runs=main_runs((1, 2)))
+    folder = made_up.write(tmp_path, plan=main_rows((1, 2)))
     name = folder / "results.jsonl"
     whole = name.read_text()
 
@@ -359,25 +353,29 @@ def test_damaged_lines_are_named_by_file_and_line(tmp_path):
         with pytest.raises(RecordError, match=match):
             results.read(folder, pilots=[pilots])
     pilots.unlink()
+    (folder / "study.json").write_text('{"rows": [{"arm": "sugar"}]}')
+    with pytest.raises(RecordError, match=r"study.json: rows: a row of the design: arm is 'sugar'"):
+        results.read(folder)
+    (folder / "study.json").write_text("{}")
     (folder / "compute.jsonl").write_text('{"id": "x", "cpu_seconds": "long"}')
     with pytest.raises(RecordError, match=r"compute.jsonl: line 1: field 'cpu_seconds' is 'long'"):
         results.read(folder)
 
 
 def test_runs_that_were_asked_different_questions_are_not_compared(tmp_path):
-    folder = made_up.write(tmp_path, runs=main_runs((1, 2)))
-    row = made_up.spec("short", "unlocked", 2, group="main")
+    folder = made_up.write(tmp_path, plan=main_rows((1, 2)))
+    name = "short-unlocked-s2"
     other = made_up.answer(made_up.questions(made_up.SCENES - 1), effect=0.1, seed=2, stream=99)
     text = "".join(json.dumps(line) + "\n" for line in other)
-    (folder / "runs" / row["id"] / "answers.jsonl").write_text(text)
+    (folder / "runs" / name / "answers.jsonl").write_text(text)
     scored = made_up.result(other, verbs=0.9, slots=0.9, effect=0.1)
-    rewrite(folder / "results.jsonl", lambda r: r | scored if r["id"] == row["id"] else r)
+    rewrite(folder / "results.jsonl", lambda r: r | scored if r["id"] == name else r)
     with pytest.raises(RecordError, match=r"were asked different questions"):
         analyse(results.read(folder), draws=10)
 
 
 def test_results_without_answers_have_no_bootstrap_and_all_else(tmp_path):
-    folder = made_up.write(tmp_path, runs=main_runs((1, 2, 3)))
+    folder = made_up.write(tmp_path, plan=main_rows((1, 2, 3)))
     for name in folder.glob("runs/*/answers.jsonl"):
         name.unlink()
     (folder / "guesser.json").unlink()
@@ -387,7 +385,7 @@ def test_results_without_answers_have_no_bootstrap_and_all_else(tmp_path):
 
 
 def test_a_run_without_an_average_is_a_gap(tmp_path):
-    folder = made_up.write(tmp_path, runs=main_runs((1, 2, 3)))
+    folder = made_up.write(tmp_path, plan=main_rows((1, 2, 3)))
     empty = {"accuracy": {"right": {"average": None, "aspects": {}, "forms": {}, "cells": {}}}}
     gone = ("short-unlocked-s2", "vqa-frozen-s1", "vqa-frozen-s2", "vqa-frozen-s3")
     rewrite(folder / "results.jsonl", lambda r: r | empty if r["id"] in gone else r)

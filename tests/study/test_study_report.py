@@ -7,6 +7,8 @@ import json
 import math
 import pathlib
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -21,19 +23,13 @@ from sg4v_jax.study.verdict import headline, interval, outcome, p_value, points,
 from tests.study import made_up
 
 
-def main_runs(seeds=(1, 2, 3, 4, 5)) -> list[dict]:
-    towers = ("frozen", "unlocked")
-    return [
-        made_up.spec(arm, tower, s, group="main")
-        for tower in towers
-        for arm in made_up.MAIN
-        for s in seeds
-    ]
+def main_rows(seeds=(1, 2, 3, 4, 5)) -> list[dict]:
+    return made_up.rows(list(seeds), list(seeds))
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Analysis:
-    folder = made_up.write(tmp_path_factory.mktemp("base"), runs=main_runs())
+    folder = made_up.write(tmp_path_factory.mktemp("base"), plan=main_rows())
     return analyse(results.read(folder), draws=200)
 
 
@@ -128,7 +124,7 @@ def test_incomplete_says_so_and_judges_only_whole_primaries(base):
 
 
 def test_one_seed_gives_no_verdict(tmp_path):
-    folder = made_up.write(tmp_path, runs=main_runs((3,)))
+    folder = made_up.write(tmp_path, plan=main_rows((3,)))
     a = analyse(results.read(folder), draws=10)
     assert headline(a) == "No verdict: one seed gives no interval and no test."
     assert "(1 seed; no interval and no test)" in " ".join(verdict(a))
@@ -167,7 +163,7 @@ def whole(tmp_path_factory) -> pathlib.Path:
     """A partly finished study with everything in it, and its report."""
     folder = tmp_path_factory.mktemp("whole")
     gone = ("shuffled-unlocked-s4", "blind-unlocked-s5")
-    made_up.write(folder, scenes=16, pictures=16, keep=lambda run: run["id"] not in gone)
+    made_up.write(folder, scenes=16, pictures=16, keep=lambda run: run.id not in gone)
     pilot = {
         "id": "pilot-1", "seed": 100, "split": "dev", "steps": 400, "note": "a null <early>",
         "accuracy": {"right": {"average": 0.501}}, "slots": {"verb": [39, 100]},
@@ -223,7 +219,7 @@ def test_the_same_folder_gives_the_same_report(whole):
 
 
 def test_a_study_that_has_only_begun_has_a_report(tmp_path):
-    folder = made_up.write(tmp_path, keep=lambda run: run["id"] == "vqa-unlocked-s1")
+    folder = made_up.write(tmp_path, keep=lambda run: run.id == "vqa-unlocked-s1")
     report.write(folder)
     html = (folder / "report.html").read_text()
     assert "No verdict yet (incomplete: 1 of 117 runs)." in html
@@ -233,7 +229,7 @@ def test_a_study_that_has_only_begun_has_a_report(tmp_path):
 
 
 def test_a_damaged_picture_or_a_path_that_leaves_the_folder_is_refused(tmp_path, capsys):
-    folder = made_up.write(tmp_path, runs=main_runs((1, 2)), pictures=made_up.SCENES)
+    folder = made_up.write(tmp_path, plan=main_rows((1, 2)), pictures=made_up.SCENES)
     for name in (folder / "data" / "pictures").iterdir():
         name.write_bytes(b"no picture")
     assert main.run(["study", "report", f"--out={folder}"]) == BAD_INPUT
@@ -250,3 +246,9 @@ def test_the_command_names_what_it_needs(tmp_path, capsys):
     assert main.run(["study", "report", f"--out={tmp_path}"]) == BAD_INPUT
     assert "no study.json" in capsys.readouterr().err
     assert main.run(["study", "report", "--help"]) == 0
+
+
+def test_a_report_needs_no_jax():
+    code = "import sys; from sg4v_jax.study import report; print('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
