@@ -96,8 +96,9 @@ def _points(
     largest = max((float(d) for d in numbers if d != "all"), default=0.0)
     found = []
     for dose, score in numbers.items():
-        # "All" stands at the mean number of sentences, or one beyond the rest.
-        x = max(whole or 0.0, largest + 1) if dose == "all" else float(dose)
+        # "All" stands at the mean number of sentences, where that is beyond the rest.
+        end = whole if whole is not None and whole > largest else largest + 1
+        x = end if dose == "all" else float(dose)
         shared = set(score.by_seed) & set(start.by_seed) if start and score is not start else ()
         change = {s: score.by_seed[s] - start.by_seed[s] for s in sorted(shared)}
         found.append(Point(dose, x, score, mean_of(change) if change else None))

@@ -85,7 +85,7 @@ def _gate(
         above = interval.low > blind
     learnt, reason = True, ""
     if slot is not None and slot.mean <= BAR + _ROUNDING:
-        learnt, reason = False, f"its words are right in {slot.mean:.0%}, not above {BAR:.0%}"
+        learnt, reason = False, f"its words are right in {slot.mean:.1%}, not above {BAR:.0%}"
     elif above is False:
         learnt, reason = False, "no arm's interval lies above what is right without the video"
     elif slot is None or above is None:

@@ -49,15 +49,17 @@ def differences(page: AnyPage, contrasts: Iterable[Contrast], *, name: str) -> N
 
 def parts(page: AnyPage, contrast: Contrast) -> None:
     """One difference by aspect and form."""
-    names = [*((f"aspect/{x}", x) for x in (*FIVE, "camera"))]
+    names = [(f"aspect/{x}", x) for x in (*FIVE, "camera")]
     names += [(f"form/{f}", f"form: {f.replace('yesno', 'yes/no')}") for f in ASKED]
     names += [("captioning", "form: captioning"), ("unseen", "unseen combinations")]
+    names.insert(0, ("average_learnt", "average of learnt aspects"))
     rows = [
         _row(name, contrast.parts[key], reference=0.0)
         for key, name in names
         if key in contrast.parts
     ]
     if rows:
+        rows.insert(0, _row("average", contrast.difference, reference=0.0))
         chart = _signed_chart(rows, name=f"{contrast.name}, part by part")
         page.figure(chart, caption=f"{_SIGNED} Uncorrected.", alt=_alt(rows))
 
@@ -106,10 +108,11 @@ def dose_curves(page: AnyPage, a: Analysis) -> None:
             lines.append(Series("captioner: predicted", [x], [100 * p.predicted.mean]))
             notes += (
                 f" The captioner's captions were measured at {x:.0f}\u00a0%{beyond}; the curve predicts "
-                f"{100 * p.predicted.mean:.1f}, it got {100 * p.got.mean:.1f}."
+                f"{100 * p.predicted.mean:.1f}, it got {100 * p.got.mean:.1f}. They leave out and tell "
+                "falsely at once; each curve knows one of the two."
             )
-        if kind == "sentences":
-            notes += " All sentences stand at the captions' mean number of them."
+        if whole := [p.x for curve in own for p in curve.points if p.dose == "all"]:
+            notes += f" All sentences are drawn as {whole[0]:.3g}."
         page.figure(
             line_chart(
                 lines,

@@ -313,7 +313,7 @@ def control_table(page: AnyPage, a: Analysis) -> None:
 def _tokens(row: Row) -> list[str]:
     found = []
     for kind in ("captions", "vqa"):
-        own = [(run.row.get("trained_tokens") or {}).get(kind) for run in row.runs]
-        known = [n for n in own if n is not None]
+        told = [tokens for run in row.runs if (tokens := run.row.get("trained_tokens"))]
+        known = [tokens.get(kind, 0) for tokens in told]  # an arm without captions has no such part
         found.append(f"{sum(known) / len(known):,.0f}" if known else "n/a")
     return found

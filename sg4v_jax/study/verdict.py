@@ -60,7 +60,7 @@ def verdict(a: Analysis) -> list[str]:
         )
     if a.trained is False:
         said.append(
-            f"The detailed arm gets {a.verbs.mean:.0%} of the event verbs of development captions "
+            f"The detailed arm gets {a.verbs.mean:.1%} of the event verbs of development captions "
             f"right, not above {BAR:.0%}. Events are learnt all at once: before that every arm looks "
             "alike. Differences below are shown, and prove nothing either way."
         )

@@ -191,7 +191,7 @@ def test_gates_need_slots_and_an_interval_above_blind_guessing(tmp_path):
     assert row["average_learnt"].mean == pytest.approx(row["average"].mean)
     low = analysis(tmp_path / "low", plan=main_rows(), verbs=0.7)
     assert low.trained is False and low.gates[0].learnt is False
-    assert "70%" in low.gates[0].reason
+    assert "70.0%" in low.gates[0].reason
     assert "action" not in low.learnt and len(low.learnt) == 4
     without = low.row("detailed").measures["average_learnt"]
     four = [low.row("detailed").measures[f"aspect/{x}"].mean for x in low.learnt]

@@ -97,7 +97,7 @@ def test_under_trained_makes_no_claim(base):
     a = changed(base, {"short": UP, "vqa": UP}, trained=False, verbs=mean_of({1: 0.6, 2: 0.7}))
     assert headline(a) == "Under-trained: the run cannot tell whether captions matter."
     text = " ".join(verdict(a))
-    assert "65% of the event verbs" in text and "no claim is made" in text
+    assert "65.0% of the event verbs" in text and "no claim is made" in text
     assert "better" not in text and "beat" not in text and "Secondary" not in text
     unknown = dataclasses.replace(a, trained=None)
     assert headline(unknown).startswith("No verdict: the results have no caption slots")
