@@ -8,11 +8,19 @@ Hours and figures: README.md here, and results/. The design is fixed before the 
 
 from sg4v_jax.configs.study import base
 
+from sg4v_jax.errors import ConfigError
+
 
 def get_config(arg: str = ""):
-    """`small:pilot` asks the development split, with other seeds: to fix the design."""
+    """`small.py:pilot` asks the development split, with seeds of its own, to fix the design.
+
+    `small.py:pilot-0.5` does so at half of the learning rates of the arms.
+    """
     c = base.base()
-    if arg == "pilot":
-        c.name, c.split = "small-pilot", "dev"
-        c.rows = base.rows(unlocked=(101,), frozen=(101,), some=())
+    kind, _, rate = arg.partition("-")
+    if kind == "pilot":
+        c.name, c.split, c.arm_rate = "small-pilot", "dev", float(rate or 1)
+        c.rows = base.rows(unlocked=(101, 102), frozen=(101, 102), some=())
+    elif arg:
+        raise ConfigError(f"small: argument {arg!r} is unknown", mend="use pilot or pilot-RATE")
     return c

@@ -24,9 +24,14 @@ def start_jax(*, compile_cache: str = "") -> None:
         jax.config.update("jax_compilation_cache_dir", compile_cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     elif not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(home) / "sg4v_jax" / "jax"))
+        jax.config.update("jax_compilation_cache_dir", compile_cache_folder())
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def compile_cache_folder() -> str:
+    """Where compiled programs are kept unless the user says another place."""
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return str(pathlib.Path(home) / "sg4v_jax" / "jax")
 
 
 def checkpoint_step(text: str | None) -> int | str | None:

@@ -6,6 +6,8 @@ shows them. The same command goes on after a kill, on this machine or on several
 what is done is not done again. Exit code 1: a run failed, and is named.
 """
 
+import os
+
 from absl import flags
 from ml_collections import config_flags
 from rich.console import Console
@@ -28,7 +30,12 @@ def main(argv: list[str]) -> int:
         raise ConfigError("study run needs --config and --out", mend="see `sg4v study run --help`")
     if bad := [s for s in _SEEDS.value if not s.isdecimal()]:
         raise ConfigError(f"--seeds: {bad[0]!r} is no number", mend="write --seeds=1,2")
+    from sg4v_jax.cli.runtime import compile_cache_folder
     from sg4v_jax.study.run import run
+
+    # In the environment, which worker processes inherit.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", compile_cache_folder())
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
     console = Console()
     rows = run(

@@ -14,10 +14,11 @@ Each seed has videos of its own. The questions' videos of a larger set hold thos
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent import futures
+from multiprocessing import get_context
 from typing import Any
 
 import ml_collections
@@ -31,7 +32,9 @@ from sg4v_jax.world.aspects.scene import Scene, WorldSettings, sample_scene
 
 FOLDER, TOKENIZER, DONE = "data", "tokenizer.json", "data.json"
 DEV_CAPTIONS = "captions/dev.jsonl"
+SPLITS = ("dev", "test")  # what models are asked about
 _SEED_STEP, _CAPTIONS_FROM, _READING_FROM = 100_000, 20_000, 50_000  # of the scenes of a seed
+_CHUNK = 500  # pictures that one process draws at a time
 _TEXTS = 4000  # records of a kind that the tokenizer is learnt from
 
 
@@ -82,9 +85,13 @@ def make(
     runs: Sequence[Run],
     *,
     out: str,
+    jobs: int = 1,
     said: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Makes what is not there yet in `out/data`.
+
+    Args:
+      jobs: processes that draw pictures.
 
     Raises:
       WorkdirError: data of another config is there.
@@ -100,7 +107,7 @@ def make(
             )
         return
     said("data: pictures")
-    _write_pictures(config, runs, folder=folder)
+    _write_pictures(config, runs, folder=folder, jobs=jobs)
     said("data: records")
     for seed in sorted({run.seed for run in runs}):
         _write_base(config, seed, folder=folder)
@@ -146,23 +153,31 @@ def _caption_files(runs: Iterable[Run]) -> dict[str, Run]:
     return {captions_file(r): r for r in runs if ARMS[r.arm].style not in (None, "captioner")}
 
 
-def _write_pictures(config, runs: Sequence[Run], *, folder) -> None:
-    settings, canvas = settings_of(config), config.canvas
-    sheets = any("sheets" in stage.parts for stage in config.stages.values())
-    if sheets:
-        pictures.write_sheets(folder, range(config.counts.sheets), settings=settings, canvas=canvas)
-    for split in ("dev", "test"):
-        framed = any(r.path == "frames" for r in runs)
-        pictures.write_clips(folder, split_scenes(config, split), frames=framed, canvas=canvas)
+def _write_pictures(config, runs: Sequence[Run], *, folder, jobs: int) -> None:
+    settings, how = settings_of(config), dict(canvas=config.canvas)
+    tasks: list[tuple[Callable, Sequence, dict[str, Any]]] = []
+    if {"sheets", "stills"} & {name for stage in config.stages.values() for name in stage.parts}:
+        sheets = dict(how, settings=settings)
+        tasks += [(pictures.write_sheets, p, sheets) for p in _chunks(range(config.counts.sheets))]
+    framed = {r.seed for r in runs if r.path == "frames"}
+    for split in SPLITS:
+        clips = dict(how, frames=bool(framed))
+        tasks += [(pictures.write_clips, split_scenes(config, split), clips)]
     for seed in sorted({r.seed for r in runs}):
-        mine = [r for r in runs if r.seed == seed]
-        framed = any(r.path == "frames" for r in mine)
-        items = max(ARMS[r.arm].items for r in mine)
-        scenes = itertools.chain(
-            question_scenes(config, seed, items=items), caption_scenes(config, seed)
-        )
-        pictures.write_clips(folder, scenes, frames=framed, canvas=canvas)
-    pictures.write_png(folder / pictures.BLANK_FILE, pictures.blank(side=pictures.SIDE * canvas))
+        items = max(ARMS[r.arm].items for r in runs if r.seed == seed)
+        scenes = question_scenes(config, seed, items=items) + caption_scenes(config, seed)
+        clips = dict(how, frames=seed in framed)
+        tasks += [(pictures.write_clips, part, clips) for part in _chunks(scenes)]
+    blank = pictures.blank(side=pictures.SIDE * config.canvas)
+    pictures.write_png(folder / pictures.BLANK_FILE, blank)
+    with futures.ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        drawn = [pool.submit(draw, str(folder), part, **more) for draw, part, more in tasks]
+        for done in futures.as_completed(drawn):
+            done.result()
+
+
+def _chunks(things: Sequence) -> list[Sequence]:
+    return [things[n : n + _CHUNK] for n in range(0, len(things), _CHUNK)]
 
 
 def _write_base(config, seed: int, *, folder) -> None:
@@ -207,7 +222,7 @@ def _write_arms(config, runs: Sequence[Run], *, folder) -> None:
 
 def _write_asked(config, *, folder) -> None:
     settings = settings_of(config)
-    for split in ("dev", "test"):
+    for split in SPLITS:
         rows = records.asked(split_scenes(config, split), settings=settings)
         _write_lines(folder / f"questions/{split}.jsonl", rows)
     _write_lines(folder / DEV_CAPTIONS, records.dev_captions(split_scenes(config, "dev")))

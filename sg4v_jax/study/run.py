@@ -70,7 +70,7 @@ def run(
     wanted = runs(config.rows, arms=arms, seeds=seeds)
     out = os.path.abspath(out)
     _claim(config, out=out)
-    data.make(config, whole, out=out, said=lambda line: console.print(line, markup=False))
+    data.make(config, whole, out=out, jobs=jobs, said=lambda x: console.print(x, markup=False))
     _write_guesser(config, whole, out=out)
     needed = _needed(wanted, whole)
     how = dict(out=out, jobs=jobs, lease=lease, retry=retry_failed, console=console)

@@ -115,12 +115,10 @@ def train(config: ml_collections.ConfigDict, folder: str) -> None:
     Raises:
       KeyboardInterrupt: told to stop; what was trained is saved.
     """
-    from sg4v_jax.cli.runtime import start_jax
     from sg4v_jax.tasks import video_sft
 
     if (files.path(folder) / TRAINED).exists():
         return
-    start_jax(compile_cache=config.run.compile_cache)
     files.path(folder).mkdir(parents=True, exist_ok=True)
     with open(files.path(folder) / "log.txt", "a") as log:
         outcome = video_sft.train(config, folder=folder, console=Console(file=log, width=100))
