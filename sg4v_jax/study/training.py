@@ -38,9 +38,11 @@ def stage_config(
       stage: a key of `config.stages`.
       init: the model before it, "" for random weights.
     """
-    c = _common(config, out=out, path=path, seed=seed)
+    c = _common(config, path=path, seed=seed)
     changes = config.stages[stage]
     c.model.init = init or c.model.init
+    if not c.model.init:
+        c.data.tokenizer = f"{out}/{data.FOLDER}/{data.TOKENIZER}"
     c.data.parts = tuple(
         {
             "name": name,
@@ -65,7 +67,7 @@ def arm_config(
       ConfigError: rows that cannot be half questions and half captions.
     """
     arm = ARMS[run.arm]
-    c = _common(config, out=out, path=run.path, seed=run.seed)
+    c = _common(config, path=run.path, seed=run.seed)
     c.model.init = base_folder(out, run)
     c.optim.steps = round(config.steps * arm.length)
     rows = c.optim.steps * c.data.batch_rows
@@ -99,12 +101,10 @@ def arm_config(
 
 
 def _common(
-    config: ml_collections.ConfigDict, *, out: str, path: str, seed: int
+    config: ml_collections.ConfigDict, *, path: str, seed: int
 ) -> ml_collections.ConfigDict:
     c = ml_collections.ConfigDict(config.train.to_dict())
     c.run.seed = seed
-    if not c.data.tokenizer and not c.model.init:
-        c.data.tokenizer = f"{out}/{data.FOLDER}/{data.TOKENIZER}"
     c.update(config.paths[path])
     return c
 
