@@ -108,8 +108,8 @@ def dose_curves(page: AnyPage, a: Analysis) -> None:
             lines.append(Series("captioner: predicted", [x], [100 * p.predicted.mean]))
             notes += (
                 f" The captioner's captions were measured at {x:.0f}\u00a0%{beyond}; the curve predicts "
-                f"{100 * p.predicted.mean:.1f}, it got {100 * p.got.mean:.1f}. They leave out and tell "
-                "falsely at once; each curve knows one of the two."
+                f"{100 * p.predicted.mean:.1f}, it got {100 * p.got.mean:.1f}. Its captions have "
+                "errors of both kinds; each curve knows one."
             )
         if whole := [p.x for curve in own for p in curve.points if p.dose == "all"]:
             notes += f" All sentences are drawn as {whole[0]:.3g}."
