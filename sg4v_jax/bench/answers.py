@@ -15,13 +15,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sg4v_jax.bench import machine
 from sg4v_jax.errors import RecordError
 from sg4v_jax.evals.answering import Answerer, Pace
 from sg4v_jax.evals.predict import in_groups
 from sg4v_jax.evals.protocol import Protocol
 from sg4v_jax.evals.questions import Question
 from sg4v_jax.infer.engine import Engine
+from sg4v_jax.report import machine
 
 OVERLAPPED, IN_TURN = "overlapped", "in turn"
 

@@ -21,11 +21,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sg4v_jax.bench import clips, machine, original, stages, streams, transfer
+from sg4v_jax.bench import clips, original, stages, streams, transfer
 from sg4v_jax.data.inputs import InputSpec
 from sg4v_jax.data.pipeline import batches
 from sg4v_jax.data.store.pictures import DEFAULT
 from sg4v_jax.errors import ConfigError
+from sg4v_jax.report import machine
 
 OURS, ORIGINAL = "mp4", "original"
 RENDERED = ("png", "jpg")

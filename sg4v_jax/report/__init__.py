@@ -2,5 +2,5 @@
 
 `html` builds the page, `markdown` the same page as text, `plot` and `radar` draw inline SVG charts,
 `stats` gives intervals and tests. `scale` (axis numbers), `svg` (markup) and `style` (colours, CSS)
-serve them. Nothing here knows what it shows, and nothing here imports jax.
+serve them; `machine` says what something ran on. Nothing here knows what it shows, or imports jax.
 """

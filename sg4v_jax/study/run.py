@@ -26,6 +26,7 @@ from rich.console import Console
 from sg4v_jax import files
 from sg4v_jax.errors import ConfigError, WorkdirError
 from sg4v_jax.jobs import begin, merge, open_store, reopen, run_pool
+from sg4v_jax.report import machine
 from sg4v_jax.study import data, guessers, training
 from sg4v_jax.study.design import Run, runs, sources
 from sg4v_jax.study.work import ArmWork, BaseWork
@@ -163,17 +164,24 @@ def _environment(changes: dict[str, str]) -> Iterator[None]:
 
 
 def _claim(config: ml_collections.ConfigDict, *, out: str) -> None:
-    """Writes `study.json`, or checks that the same study is there."""
+    """Writes `study.json`, or checks that the same study is there.
+
+    Raises:
+      WorkdirError: the config of what is there differs; the commit may.
+    """
     path, text = files.path(out) / STUDY, json.loads(config.to_json_best_effort())
     if path.exists():
-        if files.read_json(path) != text:
+        known = files.read_json(path)
+        if {name: known.get(name) for name in text} != text:
             raise WorkdirError(
                 f"{path}: another study, or another config of it",
                 mend="use another --out; what was run stays as it was run",
             )
         return
     files.path(out).mkdir(parents=True, exist_ok=True)
-    files.write_json(path, text)
+    here = machine.describe(("jax", "flax", "optax", "numpy"))
+    made = {"commit": here["commit"], "versions": here["versions"], "system": here["system"]}
+    files.write_json(path, {**text, **made})
 
 
 def _write_guesser(config: ml_collections.ConfigDict, whole: Sequence[Run], *, out: str) -> None:

@@ -18,6 +18,7 @@ import ml_collections
 from rich.console import Console
 
 from sg4v_jax import files
+from sg4v_jax.report import machine
 from sg4v_jax.study import data, training
 from sg4v_jax.study.design import ARMS, Run
 from sg4v_jax.study.training import RUNS
@@ -204,6 +205,7 @@ class Spent:
             path,
             {
                 **about,
+                "cpu": machine.describe(())["cpu"],
                 "cpu_seconds": before.get("cpu_seconds", 0) + time.process_time() - self._cpu,
                 "wall_seconds": before.get("wall_seconds", 0) + time.perf_counter() - self._wall,
             },
