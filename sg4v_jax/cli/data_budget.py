@@ -14,6 +14,7 @@ from ml_collections import config_flags
 from rich.console import Console
 from rich.progress import track
 
+from sg4v_jax.chips import CHIPS
 from sg4v_jax.errors import ConfigError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "the run's config", lock_config=True)
@@ -23,8 +24,9 @@ _BATCH = flags.DEFINE_integer("batch", 128, "samples of a global batch", lower_b
 _SHARDS = flags.DEFINE_integer("shards", 32, "data shards: chips over which rows are split")
 _ROWS = flags.DEFINE_list("rows", None, "positions,tiles,scored of a row to measure")
 _ATTENTION = flags.DEFINE_enum(
-    "attention", "causal", ["causal", "segments", "dense"], "blocks that the kernel computes"
+    "attention", "segments", ["segments", "causal", "dense"], "blocks that the kernel computes"
 )
+_CHIP = flags.DEFINE_enum("chip", "v5e", list(CHIPS), "TPU generation, for the size of the blocks")
 _LONGEST = flags.DEFINE_integer("longest", 16384, "most positions of a row", lower_bound=1)
 _STEP = flags.DEFINE_integer("step", 128, "rows are tried at multiples of it", lower_bound=1)
 _MICRO = flags.DEFINE_integer("microbatch", 2, "of the original's padding", lower_bound=1)
@@ -45,7 +47,7 @@ def main(argv: list[str]) -> int:
     lengths, assumed, model = _lengths(console)
     report = data_budget.compare(
         lengths,
-        flops=data_budget.flops_of(model, attention=_ATTENTION.value),
+        flops=data_budget.flops_of(model, attention=_ATTENTION.value, chip=_CHIP.value),
         batch=_BATCH.value,
         shards=_SHARDS.value,
         microbatch=_MICRO.value,

@@ -10,9 +10,10 @@ about the same, so that shares stand for the whole step:
 
 `A(S)` are the (query, key) pairs that the attention kernel computes:
 
-    causal    whole blocks of b x b on and below the diagonal: b^2 k (k + 1) / 2, k = ceil(S / b).
-              So the splash kernel: it masks blocks between samples, but does not skip them
-    segments  of those, the blocks in which two positions of one sample meet: a kernel that skips
+    segments  blocks of b x b on and below the diagonal in which two positions of one sample meet;
+              a row's padding, up to whole blocks, is one sample more. So `models.splash`
+    causal    all blocks on and below the diagonal: b^2 k (k + 1) / 2, k = ceil(S / b); a kernel
+              that masks what lies between samples, and does not skip it
     dense     S^2: the XLA reference
 
 What a share leaves out: norms, rotary angles and softmax, which move bytes rather than flops.
@@ -30,7 +31,7 @@ from sg4v_jax.data import packing
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.errors import BudgetError, ConfigError
 
-ATTENTION = ("causal", "segments", "dense")
+ATTENTION = ("segments", "causal", "dense")
 KINDS = ("positions", "attention", "tiles", "scored")
 _TRIED = 2000  # records that the search packs; what it offers is measured on all
 _MEASURED = 3
@@ -52,7 +53,7 @@ class Flops:
     tile: float
     scored: float
     block: Callable[[int], int] = lambda positions: 512
-    attention: str = "causal"
+    attention: str = "segments"
 
     def __post_init__(self):
         if self.attention not in ATTENTION:
@@ -75,14 +76,16 @@ class Flops:
         """
         count = len(rows) + empty
         pairs = count * self.pairs(budget.positions)
-        if self.attention == "segments":
+        if self.attention == "segments" and len(rows):
             block = self.block(budget.positions)
-            pairs = sum(_blocks(row.tolist(), block=block) for row in rows) * block**2
+            filled = _filled(rows, to=-(-budget.positions // block) * block)
+            pairs = computed_blocks(filled, block=block) * block**2
+            pairs += empty * self.pairs(budget.positions)
         counts = [count * budget.positions, pairs, count * budget.tiles, count * budget.scored]
         return np.array(counts, np.float64) * self._costs()
 
     def pairs(self, positions: int) -> float:
-        """`A(S)` of one row, for a kernel that does not skip."""
+        """`A(S)` of one row that holds one sample, or nothing but padding."""
         if self.attention == "dense":
             return float(positions) ** 2
         block = self.block(positions)
@@ -93,18 +96,27 @@ class Flops:
         return np.array([self.position, self.pair, self.tile, self.scored])
 
 
-def _blocks(samples: Iterable[int], *, block: int) -> int:
-    """Blocks in which two positions of one sample meet, of samples that lie one behind the other.
+def computed_blocks(samples: Sequence[int] | np.ndarray, *, block: int) -> int:
+    """Causal blocks in which two positions of one sample meet, of samples one behind the other.
 
-    >>> _blocks([512, 512, 512], block=512), _blocks([700, 700], block=512)
+    >>> computed_blocks([512, 512, 512], block=512), computed_blocks([700, 700], block=512)
     (3, 5)
     """
-    touched, first = set(), 0
-    for length in samples:
-        low, high = first // block, (first + length - 1) // block
-        touched |= {(q, k) for q in range(low, high + 1) for k in range(low, q + 1)}
-        first += length
-    return len(touched)
+    lengths = np.asarray(samples, np.int64)
+    ends = np.cumsum(lengths)
+    ends, lengths = ends[lengths > 0], lengths[lengths > 0]
+    low, high = (ends - lengths) // block, (ends - 1) // block
+    spans = high - low + 1
+    # Neighbours in one block have that block of the diagonal in common, and no other.
+    return int((spans * (spans + 1) // 2).sum() - (low[1:] == high[:-1]).sum())
+
+
+def _filled(rows: Sequence[np.ndarray], *, to: int) -> np.ndarray:
+    """The samples of all rows, one row behind the other, each with its padding as the last one."""
+    ends = np.cumsum([len(row) for row in rows])
+    lengths = np.concatenate(rows)
+    sums = np.diff(np.concatenate([[0], np.cumsum(lengths)])[np.concatenate([[0], ends])])
+    return np.insert(lengths, ends, to - sums)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,10 @@ Legend: `B` batch, `S` positions, `N` heads, `K` kv heads, `H` head dim.
 The kernel sees one device's rows, heads and queries. Under context parallelism keys, values and
 segments are gathered over `context` inside `shard_map` (their gradients are scattered back), and
 the causal mask knows where the device's queries start.
+
+Packed rows skip the blocks in which no two positions of one sample meet (`splash_blocks`): each row
+has blocks of its own, so a device's rows go through the kernel one by one. Everything else (the
+tower's tiles, rows without segments, rows of one block) is one call.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu import splash_attention as kernels
 from jax.sharding import NamedSharding, PartitionSpec
 
+from sg4v_jax.models import splash_blocks
 from sg4v_jax.sharding import generation, spec_for
 
 LANES = 128  # blocks are multiples of the vector unit's width
@@ -47,10 +52,13 @@ def splash(
     segments = _segments(segments, q, causal=causal, size=size)
     q, k, v = (_pad(x, size, axis=2) for x in (q, k, v))
     kernel = functools.partial(_kernel, size=size, block=block, causal=causal, parts=parts)
+    # One causal block has nothing to skip; `FullMask` says nothing about where queries stand.
+    skip = block if causal and size > block else None
     if mesh.empty or mesh.size == 1:
-        out = _batched(kernel(q.shape[1]), q, k, v, segments)
+        out = _batched(kernel(q.shape[1]), q, k, v, segments, skip=skip)
     else:
-        out = _sharded(kernel, q, k, v, segments, rows=rows, mesh=mesh, parts=parts)
+        how = dict(rows=rows, mesh=mesh, parts=parts, skip=skip)
+        out = _sharded(kernel, q, k, v, segments, **how)
     return out[:, :, :length]
 
 
@@ -95,7 +103,7 @@ def _pad(x: jax.Array, size: int, *, axis: int, value: int = 0) -> jax.Array:
     return jnp.pad(x, width, constant_values=value)
 
 
-def _sharded(kernel, q, k, v, segments, *, rows, mesh, parts):
+def _sharded(kernel, q, k, v, segments, *, rows, mesh, parts, skip):
     """The kernel on every device's rows, heads and queries."""
     axis = "context"
     names = ("batch", "heads", "position", None) if rows == "batch" else (rows, None, None, None)
@@ -114,7 +122,7 @@ def _sharded(kernel, q, k, v, segments, *, rows, mesh, parts):
             if segments is not None:
                 keys = jax.lax.all_gather(segments[1], axis, axis=1, tiled=True)
                 segments = (segments[0], keys)
-        return _batched(kernel, q, k, v, segments)
+        return _batched(kernel, q, k, v, segments, skip=skip)
 
     segment_spec = None if segments is None else (row_spec, row_spec)
     return jax.shard_map(
@@ -126,9 +134,21 @@ def _sharded(kernel, q, k, v, segments, *, rows, mesh, parts):
     )(kernel, q, k, v, segments)
 
 
-def _batched(kernel, q, k, v, segments):
-    ids = None if segments is None else kernels.SegmentIds(*segments)
-    return jax.vmap(kernel)(q, k, v, ids)
+def _batched(kernel, q, k, v, segments, *, skip: int | None):
+    """The kernel on all rows; `skip`: side of the blocks to be skipped between samples."""
+    if segments is None:
+        return jax.vmap(kernel)(q, k, v)
+
+    def row(q, k, v, queries, keys):
+        own = kernel
+        if skip is not None:
+            own = splash_blocks.only_meeting(kernel, queries, keys, block=skip)
+        return own(q, k, v, kernels.SegmentIds(queries, keys))
+
+    if skip is None or len(q) == 1:
+        return jax.vmap(row)(q, k, v, *segments)
+    # Blocks that differ by row cannot be one call; `vmap` would make a loop of nameless ones.
+    return jax.lax.map(lambda each: row(*each), (q, k, v, *segments))
 
 
 def _kernel(heads: int, *, size: int, block: int, causal: bool, parts: int):

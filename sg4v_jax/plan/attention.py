@@ -3,7 +3,8 @@
 Legend: `B` rows, `N` heads, `S` queries, `C` keys, `H` head dim. One product of queries and keys
 (or weights and values) is 2 B N S C H operations, half of it under a causal mask. The forward kernel
 does two of them; the backward ones repeat the first: three for the gradient of q, four for those of k
-and v.
+and v. Packed rows skip blocks between their samples, by segments that a compile does not have: for
+them this is an upper bound, of rows that hold one sample.
 """
 
 from __future__ import annotations

@@ -16,20 +16,21 @@ from sg4v_jax.data.budget import KINDS, Flops, Result
 from sg4v_jax.data.inputs import InputSpec
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.errors import ConfigError
-from sg4v_jax.models.splash import SMALLEST_KNOWN, block_size
+from sg4v_jax.models.splash import BLOCKS, SMALLEST_KNOWN, block_size
 from sg4v_jax.models.video_lm import VideoLMConfig
 
 _SHORT = ("pos", "attn", "tiles", "head")
 _LEGEND = (
     "S positions, T tiles, L scored positions of a row; rows of a batch, of so many samples; then "
-    "the share of useful flops, of all and of each kind. Last line: if attention skipped the blocks "
-    "between samples"
+    "the share of useful flops, of all and of each kind. Last line: if attention did not skip the "
+    "blocks between samples"
 )
 
 
-def flops_of(config: VideoLMConfig, *, attention: str = "causal") -> Flops:
+def flops_of(config: VideoLMConfig, *, attention: str = "segments", chip: str = "v5e") -> Flops:
     """What a model's parts cost forward, by the sizes of their matrices (see `data.budget`).
 
+    Blocks of attention are those that the splash kernel takes on `chip`, a TPU generation.
     Of sg4v-8b: 13.96 GFLOP a position, 0.52 MFLOP a pair, 390 GFLOP a tile, 1.05 a scored position.
     """
     llm, tower = config.llm, config.tower
@@ -47,7 +48,7 @@ def flops_of(config: VideoLMConfig, *, attention: str = "causal") -> Flops:
         pair=4 * llm.num_hidden_layers * heads,
         tile=tower.layers_run * tower_layer + embedding + projector,
         scored=2 * wide * llm.vocab_size,
-        block=lambda positions: block_size(positions, largest=SMALLEST_KNOWN),
+        block=lambda positions: block_size(positions, largest=BLOCKS.get(chip, SMALLEST_KNOWN)),
         attention=attention,
     )
 
@@ -60,7 +61,7 @@ class Report:
       lengths: i64[records, 3]: positions, tiles, scored positions.
       chosen: the best rows, the best first; or the one that was asked for.
       others: single samples in length buckets, and the original's way.
-      skipping: `chosen[0]` with a kernel that skips blocks between samples.
+      whole: `chosen[0]` with a kernel that does not skip blocks between samples.
       batch, shards: what was asked for.
       assumed: what the lengths stand on where no data was read.
     """
@@ -68,7 +69,7 @@ class Report:
     lengths: np.ndarray
     chosen: tuple[Result, ...]
     others: tuple[Result, ...]
-    skipping: Result
+    whole: Result
     batch: int
     shards: int
     assumed: tuple[tuple, ...] = ()
@@ -87,7 +88,7 @@ class Report:
             "shards": self.shards,
             "assumed": [list(row) for row in self.assumed],
             "packed": [_json(r) for r in self.chosen],
-            "packed_if_blocks_between_samples_were_skipped": _json(self.skipping),
+            "packed_if_blocks_between_samples_were_computed": _json(self.whole),
             "others": [_json(r) for r in self.others],
         }
 
@@ -122,13 +123,13 @@ def compare(
     else:
         search = dict(longest=longest, step=step, progress=progress)
         chosen = budget.choose(lengths, **how, **search)
-    skip = dataclasses.replace(flops, attention="segments")
-    skipping = budget.packed(lengths, budget=chosen[0].budget, **(how | {"flops": skip}))
+    causal = dataclasses.replace(flops, attention="causal")
+    whole = budget.packed(lengths, budget=chosen[0].budget, **(how | {"flops": causal}))
     others = [
         budget.buckets(lengths, **how),
         budget.original(lengths, flops=flops, batch=batch, microbatch=microbatch),
     ]
-    return Report(lengths, tuple(chosen), tuple(others), skipping, batch, shards, tuple(assumed))
+    return Report(lengths, tuple(chosen), tuple(others), whole, batch, shards, tuple(assumed))
 
 
 def assumed_lengths(name: str, *, spec: InputSpec, records: int) -> tuple[np.ndarray, list[tuple]]:
@@ -171,7 +172,7 @@ def as_table(report: Report) -> RenderableType:
     for result in report.chosen:
         rows.add_row(*_size(result), *_shares(result))
     rows.add_section()
-    rows.add_row(*_size(report.skipping), *_shares(report.skipping), style="dim")
+    rows.add_row(*_size(report.whole), *_shares(report.whole), style="dim")
     parts += [rows, Text(_LEGEND, style="dim")]
     other = Table("way", "rows", "useful", *_SHORT, title="other ways")
     for result in report.others:

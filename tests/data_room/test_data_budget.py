@@ -23,7 +23,8 @@ def some_lengths(count: int, *, seed: int = 0) -> np.ndarray:
 
 
 def test_what_rows_cost():
-    # Two rows of 8 positions, 3 tiles, 4 scored: blocks of 4, of which 3 lie on or below the diagonal.
+    # Two rows of 8 positions, 3 tiles, 4 scored: blocks of 4, of which 3 lie on or below the diagonal
+    # and have a sample in common.
     rows = [np.array([5, 3]), np.array([8])]
     executed = FLOPS.executed(Budget(8, 3, 4), rows)
     assert executed == pytest.approx([2 * 8 * 10, 2 * 3 * 16 * 0.1, 2 * 3 * 100, 2 * 4 * 2])
@@ -134,6 +135,28 @@ def test_the_same_seed_draws_the_same(released):
     assert (other != released).any()
 
 
-def test_blocks_example():
-    assert budget._blocks([512, 512, 512], block=512) == 3
-    assert budget._blocks([700, 700], block=512) == 5
+def pairs_of(samples, *, size, block):
+    """Blocks by looking at each pair of positions."""
+    ids = np.repeat(np.arange(len(samples)), samples)
+    pairs = np.tril(ids[:, None] == ids[None, :])
+    return pairs.reshape(size // block, block, -1, block).any(axis=(1, 3)).sum()
+
+
+def test_blocks_are_those_with_a_pair():
+    assert budget.computed_blocks([512, 512, 512], block=512) == 3
+    assert budget.computed_blocks([700, 700], block=512) == 5
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        cuts = np.sort(rng.integers(0, 49, rng.integers(1, 12)))  # some samples have no positions
+        samples = np.diff([0, *cuts, 48])
+        assert budget.computed_blocks(samples, block=4) == pairs_of(samples, size=48, block=4)
+
+
+def test_padding_is_computed_too():
+    # 22 positions are six blocks of 4: rows of 7 and 13, of 22, and of nothing.
+    rows = [np.array([7, 13]), np.array([22])]
+    [_, found, *_] = FLOPS.executed(Budget(22, 1, 1), rows, empty=1)
+    blocks = pairs_of([7, 13, 4], size=24, block=4) + 2 * 21
+    assert found == pytest.approx(blocks * 16 * 0.1)
+    [_, empty, *_] = FLOPS.executed(Budget(22, 1, 1), [], empty=1)
+    assert empty == pytest.approx(21 * 16 * 0.1)

@@ -12,6 +12,7 @@ import pytest
 from sg4v_jax import sharding
 from sg4v_jax.errors import ConfigError
 from sg4v_jax.models import splash as module
+from sg4v_jax.models import splash_blocks
 from sg4v_jax.models.attention import attention
 
 N, K, H = 4, 1, 16
@@ -23,6 +24,12 @@ def exact_matmuls():
         yield
 
 
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of 128, so that short rows have several."""
+    monkeypatch.setattr(module, "SMALLEST_KNOWN", 128)
+
+
 def inputs(*, batch: int, length: int, kv_heads: int = K):
     rng = np.random.default_rng(0)
     heads = (N, kv_heads, kv_heads)
@@ -30,6 +37,15 @@ def inputs(*, batch: int, length: int, kv_heads: int = K):
     cuts = np.sort(rng.integers(1, length, (batch, 2)), axis=1)
     segments = (np.arange(length) >= cuts[:, :1]).astype(np.int32) + 1
     segments[np.arange(length) >= cuts[:, 1:]] = 0  # the rest is padding
+    return q, k, v, segments
+
+
+def packed(*rows, length: int):
+    """As `inputs`, of rows that hold samples of these lengths; what is left is padding."""
+    q, k, v, segments = inputs(batch=len(rows), length=length, kv_heads=2)
+    for segment, samples in zip(segments, rows, strict=True):
+        ids = np.repeat(np.arange(len(samples)) + 1, samples)
+        segment[:] = np.pad(ids, (0, length - len(ids)))
     return q, k, v, segments
 
 
@@ -91,6 +107,55 @@ def test_rows_that_a_mesh_does_not_divide():
     # 201 positions over two devices: padded to a block on each, and the mask knows.
     q, k, v, segments = inputs(batch=2, length=201, kv_heads=2)
     compare(q, k, v, segments, mesh=sharding.make_mesh(dict(data=2, tensor=2, context=2)))
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize(
+    ("rows", "length"),
+    [
+        ([[400]], 400),
+        ([[128, 256], [60, 70, 20, 233]], 384),  # samples end with blocks, and inside
+        ([[300, 1, 99], [100]], 400),  # more than two blocks of padding; rows end inside a block
+        ([[], [1, 127, 128, 129]], 385),  # one that is empty
+    ],
+)
+def test_blocks_between_samples_are_skipped(rows, length):
+    compare(*packed(*rows, length=length))
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize(
+    "shape",
+    [
+        dict(fsdp=4, tensor=2),  # a row on each chip
+        pytest.param(dict(fsdp=2, tensor=2, context=2), marks=pytest.mark.slow),  # two, in parts
+    ],
+)
+def test_every_mesh_skips_the_same(shape):
+    rows = [[512], [128, 384], [100, 200, 150], [60] * 8]
+    compare(*packed(*rows, length=512), mesh=sharding.make_mesh(shape))
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_skipped_blocks_are_not_read(monkeypatch):
+    # Two samples of two blocks. A masked NaN is a NaN all the same: 0 * NaN in the product.
+    q, k, v, segments = packed([256, 256], length=512)
+    ones, nan = np.ones_like(q), np.float32(np.nan)
+    clean = lambda x, part: bool(np.isfinite(x[:, :, part]).all())
+    first, second = slice(256), slice(256, 512)
+    of_first = lambda x: np.where(segments[:, None, :, None] == 1, nan, x)
+    of_second = lambda x: np.where(segments[:, None, :, None] == 2, nan, x)
+
+    run = jax.jit(functools.partial(values, impl="splash"))
+    out, dq, dk, dv = run(q, k, of_first(v), segments, ones)  # forward and dq: keys of the first
+    assert clean(out, second) and clean(dq, second) and clean(dk, second) and clean(dv, second)
+    assert not clean(out, first)
+    _, dq, dk, dv = run(q, k, v, segments, of_second(ones))  # dkv: queries of the second
+    assert clean(dq, first) and clean(dk, first) and clean(dv, first) and not clean(dv, second)
+
+    monkeypatch.setattr(splash_blocks, "only_meeting", lambda kernel, *_, block: kernel)
+    out, *_ = jax.jit(functools.partial(values, impl="splash"))(q, k, of_first(v), segments, ones)
+    assert not clean(out, second)  # of a kernel that masks them
 
 
 def test_padded_rows_are_whole_blocks_on_every_device():
