@@ -124,6 +124,12 @@ def test_blocks_between_samples_are_skipped(rows, length):
 
 
 @pytest.mark.usefixtures("small_blocks")
+def test_many_rows_are_a_loop(monkeypatch):
+    monkeypatch.setattr(module, "UNROLLED", 1)
+    compare(*packed([300, 1, 83], [128, 100], length=384))
+
+
+@pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize(
     "shape",
     [
