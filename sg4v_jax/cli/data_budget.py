@@ -2,7 +2,8 @@
 
 Chooses positions, tiles and scored positions of a row from the data's own lengths: the row with the
 largest share of useful flops of which a batch still gives each data shard one. Shows beside it one
-sample a row in a few lengths, and the original's padding. --rows measures one row instead. With
+sample a row in a few lengths, and the original's padding. --rows measures one row instead; --chip
+says whose blocks of attention are counted, those in which a sample meets itself. With
 --config the data is read as in training (--cache keeps what is learnt); --mix=released_181k stands
 for the released mix, whose data is not here: its lengths are assumed, and the assumptions shown.
 
