@@ -16,7 +16,7 @@ from sg4v_jax.data.budget import KINDS, Flops, Result
 from sg4v_jax.data.inputs import InputSpec
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.errors import ConfigError
-from sg4v_jax.models.splash import BLOCKS, SMALLEST_KNOWN, block_size
+from sg4v_jax.models.splash import block_size, largest_block
 from sg4v_jax.models.video_lm import VideoLMConfig
 
 _SHORT = ("pos", "attn", "tiles", "head")
@@ -48,7 +48,7 @@ def flops_of(config: VideoLMConfig, *, attention: str = "segments", chip: str = 
         pair=4 * llm.num_hidden_layers * heads,
         tile=tower.layers_run * tower_layer + embedding + projector,
         scored=2 * wide * llm.vocab_size,
-        block=lambda positions: block_size(positions, largest=BLOCKS.get(chip, SMALLEST_KNOWN)),
+        block=lambda positions: block_size(positions, largest=largest_block(chip, packed=True)),
         attention=attention,
     )
 
