@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import pytest
-from rich.console import Console
-from sg4v_jax.configs import common
 
 from sg4v_jax.study import records
 from sg4v_jax.study.likelihood import Request, Scorer
 from sg4v_jax.study.videos import Videos, read_questions, user_turn
-from sg4v_jax.tasks import video_sft
 from sg4v_jax.weights.store import save_params, save_settings
 from tests.study.conftest import make_data, random_model, study_config
 
+CONFIG = """
+from sg4v_jax.configs import common
+
+
+def get_config(arg=""):
+    c = common.base()
+    c.model.init = "{folder}/init"
+    c.model.dtype = "float32"
+    c.model.remat = "none"
+    c.data.annotations = ("{folder}/data/train.json",)
+    c.data.visual = "overview"
+    c.data.band = 0
+    c.data.longest_side = 0
+    c.data.template = "llama_3_bare"
+    c.data.preamble = ""
+    c.data.positions = 224
+    c.data.tiles = 4
+    c.data.scored = 80
+    c.data.batch_rows = 8
+    c.optim.steps = 140
+    c.optim.b2 = 0.98
+    c.optim.floor = 0.1
+    c.optim.groups = dict(all=dict(learning_rate=3e-3, weight_decay=0.0))
+    c.run.log_every = 20
+    c.run.save_every = 140
+    return c
+"""
+
 
 @pytest.mark.slow
-def test_eight_clips_are_learnt(tmp_path):
+def test_eight_clips_are_learnt(sg4v, tmp_path):
     data = make_data(tmp_path / "data", counts=dict(train=8, dev=2))
     config = study_config(width=64, heads=4, tower=2, layers=2)
     settings, flat = random_model(data, config=config, scale=1.0)
@@ -27,30 +51,20 @@ def test_eight_clips_are_learnt(tmp_path):
     asked, _ = read_questions(data, split="train")
     known = [records.record(q["id"], [q["video"]], [(q["text"], q["answer"])]) for q in asked]
     (data / "train.json").write_text(json.dumps(known))
+    (tmp_path / "eight.py").write_text(CONFIG.format(folder=tmp_path))
+    run = tmp_path / "run"
+    done = sg4v("train", f"--config={tmp_path / 'eight.py'}", f"--workdir={run}")
+    assert done.returncode == 0, done.stderr
 
-    c = common.base()
-    c.model.init = str(tmp_path / "init")
-    c.model.dtype, c.model.remat = "float32", "none"
-    c.data.annotations = (str(data / "train.json"),)
-    c.data.visual, c.data.band, c.data.longest_side = "overview", 0, 0
-    c.data.template, c.data.preamble = "llama_3_bare", ""
-    c.data.positions, c.data.tiles, c.data.scored, c.data.batch_rows = 336, 3, 72, 8
-    c.optim.steps, c.optim.b2, c.optim.floor = 180, 0.98, 0.1
-    c.optim.groups = dict(all=dict(learning_rate=3e-3, weight_decay=0.0))
-    c.run.mesh = dict(fsdp=1)
-    c.run.log_every = 20
-    video_sft.train(c, folder=str(tmp_path / "run"), console=Console(file=io.StringIO()))
-
-    scorer = Scorer.load(tmp_path / "run")
+    scorer = Scorer.load(run)
     videos = Videos(scorer.show, data=data, path="grid")
     requests = [
         Request([user_turn(q["text"], images=1)], q["options"], videos.shown(q["video"]))
         for q in asked
     ]
-    scores = scorer.option_scores(requests)
     wrong = [
         q["id"]
-        for q, found in zip(asked, scores, strict=True)
-        if q["options"][int(found.argmax())] != q["answer"]
+        for q, scores in zip(asked, scorer.option_scores(requests), strict=True)
+        if q["options"][int(scores.argmax())] != q["answer"]
     ]
     assert len(asked) > 100 and not wrong
