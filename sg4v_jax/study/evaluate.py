@@ -85,7 +85,8 @@ def evaluate(
     texts = captioning.captions_of(engine, [every[scene] for scene in scenes], videos=videos)
     told = dict(zip(scenes, texts, strict=True))
     lines += captioning.answers(asked, told)
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    # In ASCII: a bad caption may hold characters that some readers take for ends of lines.
+    text = "".join(json.dumps(line) + "\n" for line in lines)
     files.write_atomic(files.path(out) / ANSWERS, text)
     shown = {n: sample_scene(n, split=settings.split, settings=settings.world) for n in scenes}
     return fields(lines, conditions=settings.conditions) | {

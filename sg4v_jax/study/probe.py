@@ -43,12 +43,7 @@ from sg4v_jax.world.aspects.scene import (
 
 FOLDS = 4  # one of them is held out
 PENALTIES = tuple(10.0**n for n in range(-4, 4))  # of standardised features, for each row of them
-LOOKED_AT = (
-    0,
-    7,
-    8,
-    15,
-)  # frames before, between and after the events; nothing is out of sight then
+LOOKED_AT = (0, 7, 8, 15)  # before, between and after the events; nothing is out of sight then
 ROWS = 32  # clips a batch
 _SALT = 89
 

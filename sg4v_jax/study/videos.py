@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +17,18 @@ from sg4v_jax.text.chat import IMAGE_PLACEHOLDER, Turn
 from sg4v_jax.world.aspects.scene import SAMPLED
 
 PATHS = ("grid", "frames")
+_FIELDS = (
+    "id",
+    "scene",
+    "video",
+    "unseen",
+    "aspect",
+    "form",
+    "text",
+    "options",
+    "answer",
+    "claims",
+)
 _SALT = 83
 
 
@@ -39,9 +50,7 @@ def read_questions(
       RecordError: no such file, or a line that is not a question.
     """
     file = files.path(data) / "questions" / f"{split}.jsonl"
-    lines = read_lines(
-        file, fields=("id", "scene", "video", "aspect", "form", "text", "options", "answer")
-    )
+    lines = _read(file, fields=_FIELDS)
     every = {line["scene"]: line["video"] for line in lines}
     kept = set(list(every)[:scenes])
     return [line for line in lines if line["scene"] in kept], every
@@ -53,34 +62,21 @@ def read_captions(data: str | os.PathLike) -> list[dict[str, Any]]:
     Raises:
       RecordError: no such file, or a line that is not a caption.
     """
-    return read_lines(
-        files.path(data) / "captions" / "dev.jsonl", fields=("id", "video", "caption")
-    )
+    file = files.path(data) / "captions" / "dev.jsonl"
+    return _read(file, fields=("id", "video", "caption"))
 
 
-def read_lines(file: str | os.PathLike, *, fields: Sequence[str]) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file, each with all of `fields`.
-
-    Raises:
-      RecordError: names file, line and field.
-    """
-    if not files.path(file).exists():
-        raise RecordError(f"{file}: no such file", mend="make the study's data first")
-    found = []
-    for number, text in enumerate(files.path(file).read_text().splitlines(), 1):
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError as e:
+def _read(file: str | os.PathLike, *, fields: Sequence[str]) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file, each with all of `fields`."""
+    lines = files.read_jsonl(file)
+    for number, line in enumerate(lines, 1):
+        missing = [field for field in fields if field not in line]
+        if missing:
             raise RecordError(
-                f"{file}: line {number}: not JSON ({e.msg})", mend="make the file again"
-            ) from e
-        for field in fields:
-            if field not in line:
-                raise RecordError(
-                    f"{file}: line {number}: field {field!r} is missing", mend="make the file again"
-                )
-        found.append(line)
-    return found
+                f"{file}: object {number}: field {missing[0]!r} is missing",
+                mend="make the study's data again",
+            )
+    return lines
 
 
 class Videos:

@@ -190,7 +190,7 @@ def test_damaged_data_is_named(data, model_dir, tmp_path):
     file = tmp_path / "questions" / "dev.jsonl"
     file.parent.mkdir()
     file.write_text('{"id": "a"}\n')
-    with pytest.raises(RecordError, match="line 1: field 'scene'"):
+    with pytest.raises(RecordError, match="object 1: field 'scene'"):
         videos.read_questions(tmp_path, split="dev")
     file.write_text("{\n")
     with pytest.raises(RecordError, match="line 1: not JSON"):
