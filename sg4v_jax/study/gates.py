@@ -23,7 +23,7 @@ SLOTS = {
     "direction": "direction",
     "speed": "speed",
     "order": "order",
-    "attribute": "attribute",  # colour and size pooled
+    "attribute": "colour",  # the end's size follows from the words before it
     "camera": "camera",
 }
 

@@ -125,8 +125,6 @@ def of(row: Mapping[str, Any]) -> dict[str, float]:
     found |= {f"events/{k}": v for k, v in event_rates(row.get("captions") or {}).items()}
     slots = row.get("slots") or {}
     found |= {f"slot/{name}": _ratio(*cell) for name, cell in slots.items()}
-    if pooled := [slots[s] for s in ("colour", "size") if s in slots]:
-        found["slot/attribute"] = _ratio(*np.sum(pooled, axis=0))
     return {name: float(v) for name, v in found.items() if v is not None}
 
 

@@ -30,7 +30,7 @@ def gate_table(page: AnyPage, a: Analysis) -> None:
         caption=f"An aspect is learnt if the unlocked detailed arm gets its words in development "
         f"captions right in more than {BAR:.0%}, and if some main arm's interval lies above the "
         "better of chance and the prior-only guesser. All in %. Slots: action verb, direction, "
-        "speed, order, colour and size pooled, camera.",
+        "speed, order, new colour, camera.",
         align="lrlrl",
     )
 

@@ -143,6 +143,8 @@ def result(
             split=config.split,
             world=data.settings_of(config),
             path=run.path,
+            # Points of dose curves are told by their accuracy alone.
+            conditions=evaluate.CONDITIONS[:1] if run.group == "dose" else evaluate.CONDITIONS,
             scenes=config.asked.scenes or None,
             captions=config.asked.captions or None,
         ),

@@ -221,7 +221,7 @@ def test_the_gates_bar_is_the_better_of_chance_and_the_prior():
     assert learnt({}) is False  # above 0.8, not at it
 
 
-def test_colour_and_size_are_pooled_and_reliance_is_a_difference():
+def test_slots_are_shares_and_reliance_is_a_difference():
     row = {
         "accuracy": {
             "right": {"average": 0.6},
@@ -235,7 +235,7 @@ def test_colour_and_size_are_pooled_and_reliance_is_a_difference():
         "unseen": {"average": None},
     }
     found = measures.of(row)
-    assert found["slot/attribute"] == pytest.approx(19 / 40) and "slot/verb" not in found
+    assert found["slot/colour"] == pytest.approx(0.9) and "slot/verb" not in found
     assert found["reliance/wrong"] == pytest.approx(0.15)
     assert found["reliance/none"] == pytest.approx(0.2)
     assert found["yes_bias"] == pytest.approx(0.2) and "unseen" not in found
