@@ -20,7 +20,7 @@ def get_config(arg: str = ""):
     c.name, c.split, c.canvas, c.learn_tokenizer = "mini", "dev", 56, False
     c.counts.update(sheets=400, captions=400, dev=24, test=8)
     c.asked.update(captions=8)
-    c.steps, c.tower_groups = 200, ("tower",)
+    c.steps, c.tower_groups, c.one_core = 200, ("tower",), False
     c.paths = dict(grid=dict())
     t = c.train
     t.model.preset, t.model.init, t.model.remat = "mini", "runs/mini_init", "dots"
@@ -44,6 +44,7 @@ def get_config(arg: str = ""):
             freeze=("llm", "tower"),
         )
     )
+    c.order = ("align",)
     row = lambda arm, tower, seeds: dict(arm=arm, tower=tower, seeds=seeds, group="main")
     c.rows = (row("vqa", "frozen", (1,)), row("detailed", "unlocked", (1,)))
     if arg == "gpu":

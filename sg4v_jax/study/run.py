@@ -32,14 +32,8 @@ from sg4v_jax.study.design import Run, runs, sources
 from sg4v_jax.study.work import ArmWork, BaseWork
 
 STUDY, RESULTS, COMPUTE, GUESSER = "study.json", "results.jsonl", "compute.jsonl", "guesser.json"
-# A worker is one process that computes in one thread: sums then have one order, whatever the
-# number of workers, and two workers are faster than one with two threads. Huge pages spare a
-# small model's step a third of its time (glibc; others ignore it).
-WORKER = {
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-    "OMP_NUM_THREADS": "1",
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-}
+# Huge pages spare a small model's step a quarter of its time (glibc; others ignore it).
+WORKER = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 def run(

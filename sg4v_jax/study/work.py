@@ -7,12 +7,15 @@ Everything is in files, so that another process finds it: a training that came t
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
+import pathlib
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import ml_collections
 from rich.console import Console
@@ -39,13 +42,15 @@ class BaseWork:
     out: str
 
     def __call__(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        if config_of(self.config).one_core:
+            take_a_core()
         return [self.one(item) for item in items]
 
     def one(self, item: Mapping[str, Any]) -> dict[str, Any]:
         """Trains each stage from the one before; the last one's folder is the base's."""
         config = config_of(self.config)
         folder, init, spent = f"{self.out}/{training.BASES}/{item['id']}", "", Spent()
-        stages = list(config.stages)
+        stages = list(config.order)
         for number, stage in enumerate(stages):
             last = number == len(stages) - 1
             where = folder if last else f"{folder}.{stage}"
@@ -71,6 +76,8 @@ class ArmWork:
     out: str
 
     def __call__(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        if config_of(self.config).one_core:
+            take_a_core()
         return [self.one(item) for item in items]
 
     def one(self, item: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,6 +110,34 @@ class ArmWork:
             data.write_captioner(config, run, out=self.out, made=made)
             files.write_json(counts, events)
         return {"captioner": {"model": captioner, **files.read_json(counts)}}
+
+
+def take_a_core() -> None:
+    """Keeps this process on one core, one that no other worker of this machine has where it can.
+
+    jax then computes in one thread: sums have one order, whatever the number of workers, and two
+    workers are faster than one with two threads. Nothing happens where cores cannot be chosen.
+    """
+    global _core
+    if _core is not None or not hasattr(os, "sched_setaffinity"):
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    for core in cores:
+        lock = open(
+            pathlib.Path(tempfile.gettempdir()) / f"sg4v-{os.getuid()}-core-{core}.lock", "w"
+        )  # noqa: SIM115
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        _core = lock  # held as long as the process lives
+        os.sched_setaffinity(0, {core})
+        return
+    os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
+
+
+_core: TextIO | None = None
 
 
 def config_of(text: str) -> ml_collections.ConfigDict:

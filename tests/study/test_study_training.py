@@ -11,7 +11,7 @@ from sg4v_jax import files
 from sg4v_jax.cli import config_flag
 from sg4v_jax.models.params import skeleton
 from sg4v_jax.models.video_lm import PRESETS, VideoLM
-from sg4v_jax.study import data, training
+from sg4v_jax.study import data, training, work
 from sg4v_jax.study.design import ARMS, runs
 from sg4v_jax.sweep import expand
 from sg4v_jax.tasks import run_setup
@@ -64,6 +64,7 @@ def test_every_arm_is_a_config(name):
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_stage_is_a_config(name):
     study = STUDIES[name]
+    assert sorted(study.order) == sorted(study.stages)
     for path, seed in {(r.path, r.seed) for r in runs(study.rows)}:
         for stage in study.stages:
             c = training.stage_config(
@@ -80,6 +81,21 @@ def test_the_first_stage_needs_a_tokenizer_and_later_ones_have_it():
     make = functools.partial(training.stage_config, study, out="OUT", path="grid", seed=1)
     assert make(stage="read", init="").data.tokenizer == "OUT/data/tokenizer.json"
     assert not training.arm_config(study, runs(study.rows)[0], out="OUT").data.tokenizer
+
+
+def test_stages_come_in_their_order(monkeypatch):
+    """Whatever order the config's fields have in JSON."""
+    done = []
+    monkeypatch.setattr(work, "train", lambda c, folder: done.append((folder, c.model.init)))
+    monkeypatch.setattr(work.Spent, "write", lambda *a, **k: None)
+    one = work.BaseWork(STUDIES["small"].to_json_best_effort(), "OUT")
+    one.one({"id": "grid-1", "path": "grid", "seed": 1})
+    base = "OUT/bases/grid-1"
+    assert done == [
+        (f"{base}.read", ""),
+        (f"{base}.stills", f"{base}.read"),
+        (base, f"{base}.stills"),
+    ]
 
 
 def test_arms_differ_in_nothing_but_what_they_say():
