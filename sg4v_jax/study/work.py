@@ -125,7 +125,7 @@ def take_a_core() -> None:
     for core in cores:
         lock = open(
             pathlib.Path(tempfile.gettempdir()) / f"sg4v-{os.getuid()}-core-{core}.lock", "w"
-        )  # noqa: SIM115
+        )
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
