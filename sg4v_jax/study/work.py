@@ -123,9 +123,8 @@ def take_a_core() -> None:
         return
     cores = sorted(os.sched_getaffinity(0))
     for core in cores:
-        lock = open(
-            pathlib.Path(tempfile.gettempdir()) / f"sg4v-{os.getuid()}-core-{core}.lock", "w"
-        )
+        name = f"sg4v-{os.getuid()}-core-{core}.lock"
+        lock = open(pathlib.Path(tempfile.gettempdir()) / name, "w")  # noqa: SIM115
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
