@@ -15,7 +15,7 @@ from rich.console import Console
 from sg4v_jax.configs.study import smoke
 
 from sg4v_jax.errors import WorkdirError
-from sg4v_jax.study import data
+from sg4v_jax.study import data, work
 from sg4v_jax.study import run as study_run
 from sg4v_jax.study.design import runs
 
@@ -114,3 +114,24 @@ def test_bad_flags():
         text=True,
     )
     assert done.returncode == 2 and "'a' is no number" in done.stderr
+
+
+def test_workers_take_different_cores(monkeypatch, tmp_path):
+    taken = []
+    monkeypatch.setattr(work.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {4, 7}, raising=False)
+    monkeypatch.setattr(
+        os, "sched_setaffinity", lambda pid, cores: taken.append(cores), raising=False
+    )
+    held = []
+    for _ in range(2):
+        monkeypatch.setattr(work, "_core", None)
+        work.take_a_core()
+        held.append(work._core)
+    work.take_a_core()  # once is enough
+    assert taken == [{4}, {7}]
+    monkeypatch.setattr(work, "_core", None)
+    work.take_a_core()  # more workers than cores
+    assert taken[2] in ({4}, {7})
+    for lock in held:
+        lock.close()
