@@ -7,11 +7,14 @@ sg4v plan --hlo=FILE --topology=v6e-64
 Compiles the step that `sg4v train` would run for a TPU slice, without one, and says whether it fits
 its memory, what its chips send each other, and about how long it takes: estimates of the compiler
 and arithmetic, not measurements. --generate plans prefill and decode; --search ranks meshes,
-recomputation and micro-batches and compiles the best three; --all makes the table of the 8B recipes
+recomputation and micro-batches by arithmetic, compiles the best until three fit (at most six), and
+names the fastest; --all makes the table of the 8B recipes
 (hours; it goes on where it was stopped); --hlo reads a program that was compiled elsewhere. Needs the
 extra [tpu] (the compiler, libtpu). Exit code 0: fits; 3: does not; 2: a config, mesh or flag that
 is refused.
 """
+
+import shlex
 
 from absl import flags
 from ml_collections import config_flags
@@ -40,7 +43,9 @@ _TILES = flags.DEFINE_integer("tiles", 5, "--generate: tiles of a prompt", lower
 _WEIGHTS = flags.DEFINE_string("weights", "bfloat16", "--generate: bfloat16 or int8")
 _KV_DTYPE = flags.DEFINE_string("kv_dtype", "bfloat16", "--generate: of the cache, or int8")
 _FLAGS = flags.DEFINE_string("flags", "", "compiler flags beside the generation's: name=value,...")
-_SEARCH = flags.DEFINE_boolean("search", False, "rank ways to run it, compile the best three")
+_SEARCH = flags.DEFINE_boolean(
+    "search", False, "rank ways to run it, compile the best until three fit"
+)
 _ALL = flags.DEFINE_boolean("all", False, "the table of the 8B recipes; needs --out")
 _OUT = flags.DEFINE_string("out", None, "--all: folder that keeps each cell")
 _TABLE = flags.DEFINE_string("table", None, "--all: Markdown file whose marked block is replaced")
@@ -67,11 +72,17 @@ def main(argv: list[str]) -> int:
         plans = _generation()
     else:
         plans = _search() if _SEARCH.value else [_training()]
+    if not plans:
+        return DOES_NOT_FIT  # a search that found nothing worth compiling, and said so
     if _JSON.value:
         files.write_json(_JSON.value, plans if len(plans) > 1 else plans[0])
-    for plan in plans:
+    searched = _SEARCH.value and not _HLO.value and not _GENERATE.value
+    if searched:
+        print("\n".join(show.search_lines(plans)))
+    for plan in plans[:1] if searched else plans:
         show.print_plan(plan, console=console, slowest=_SLOWEST.value)
-    if _SEARCH.value:
+    if searched:
+        print(f"{'best' if plans[0]['fits'] else 'none fits; one tried'}: {plans[0]['command']}")
         return 0 if plans[0]["fits"] else DOES_NOT_FIT
     return 0 if all(plan["fits"] for plan in plans) else DOES_NOT_FIT
 
@@ -105,11 +116,24 @@ def _search() -> list[dict]:
     from sg4v_jax.plan import search, training
 
     told = Console(stderr=True)
-    return search.search(
+    plans = search.search(
         _case(),
         plan=lambda one: training.plan(one, dump=_DUMP.value),
-        said=lambda line: told.print(line, markup=False, highlight=False),
+        said=lambda line: told.print(line, markup=False, highlight=False, soft_wrap=True),
     )
+    return [plan | {"command": _command(plan["options"])} for plan in plans]
+
+
+def _command(options: list[str]) -> str:
+    """The command that plans one layout of a search, with what the search was told."""
+    config = flags.FLAGS["config"]
+    words = ["sg4v", "plan", f"--config={config_flags.get_config_filename(config)}"]
+    for name in ("topology", "slices", "rows", "synthetic", "flags"):
+        if (flag := flags.FLAGS[name]).present:
+            words.append(f"--{name}={flag.value}")
+    given = config_flags.get_override_values(config)
+    words += [f"--config.{k}={v}" for k, v in given.items()]
+    return shlex.join(words + options)
 
 
 def _table() -> int:

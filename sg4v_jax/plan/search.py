@@ -1,8 +1,10 @@
-"""Which mesh, recomputation and micro-batches are likely best: ranked by arithmetic, then compiled.
+"""Which mesh, recomputation and micro-batches are best: ranked by arithmetic, then compiled.
 
-The arithmetic is rough on purpose: it knows operations, bytes of the state, bytes that the backward
-pass keeps, and bytes that weights and gradients send. It only chooses what to compile; the compiler
-has the last word.
+The arithmetic (`arithmetic.py`) only chooses what to compile; the compiler has the last word, also on
+the arithmetic: what does not fit raises the estimates of the same recomputation by what was measured.
+
+Recomputation `offload` is not tried unless the config asks for it: neither the arithmetic nor the
+estimate of a compiled step knows what copies to the host's memory take.
 """
 
 from __future__ import annotations
@@ -11,193 +13,186 @@ import copy
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from sg4v_jax.chips import GIB
 from sg4v_jax.errors import ConfigError
-from sg4v_jax.models.params import Skeleton
-from sg4v_jax.models.video_lm import VideoLMConfig
-from sg4v_jax.plan.case import Case, model_settings
-from sg4v_jax.plan.topology import Slice
-from sg4v_jax.tasks import step_of
-from sg4v_jax.train import flops
-from sg4v_jax.train.optim import FROZEN
+from sg4v_jax.models.layers import REMAT
+from sg4v_jax.plan import arithmetic, show
+from sg4v_jax.plan.arithmetic import Layout, Subject
+from sg4v_jax.plan.case import Case
 
-EFFICIENCY = 0.6  # of the peak, in products: what compiled steps came out at
-WORKSPACE = 1.0 * 2**30  # bytes of what a step holds beside state and kept activations
-COMPILED = 3
+FITTING, TRIES = 3, 6  # so many that fit are compiled, of so many tried
+MARGIN = 0.05  # of a chip's memory that the arithmetic leaves free
+NEAR = 0.1  # by so much the arithmetic may be too high
+LARGEST_SHARE = 16  # chips that work on one row
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """One way to run a config, and what the arithmetic says of it."""
+    """A layout, and what the arithmetic says of it."""
 
-    mesh: Mapping[str, int]
-    remat: str
-    accumulate: int
+    layout: Layout
     seconds: float
-    bytes: float
+    parts: arithmetic.Parts
+
+    @property
+    def bytes(self) -> float:
+        return self.parts.total
 
     @property
     def words(self) -> str:
-        mesh = " x ".join(f"{a} {n}" for a, n in self.mesh.items() if n > 1) or "one device"
-        return f"{mesh}, remat {self.remat}, {self.accumulate} micro-batches"
+        return show.layout(self.layout.mesh, self.layout.remat, self.layout.accumulate)
 
-
-# Bytes that the backward pass keeps for each position and layer, in widths of the residual stream
-# (D), of heads (q and what they mix), of kv heads (k and v), and of the feed-forward: bf16.
-_KEPT = {
-    "full": lambda d, q, kv, f: 2 * d,
-    "offload": lambda d, q, kv, f: 2 * d,
-    "projections": lambda d, q, kv, f: 2 * (2 * d + 2 * q + 2 * kv),
-    "dots": lambda d, q, kv, f: 2 * (3 * d + 2 * q + 2 * kv + 2 * f),
-    "none": lambda d, q, kv, f: 2 * (8 * d + 4 * q + 4 * kv + 4 * f),
-}
-# Forward passes in all, as a part of one: what is computed a second time.
-_AGAIN = {"full": 1.0, "offload": 0.75, "projections": 0.65, "dots": 0.05, "none": 0.0}
+    def of(self, case: Case) -> Case:
+        """`case` in this layout."""
+        config = copy.deepcopy(case.config)
+        with config.unlocked():
+            config.model.remat = self.layout.remat
+            config.data.accumulate = self.layout.accumulate
+        return dataclasses.replace(case, config=config, mesh=dict(self.layout.mesh))
 
 
 def candidates(case: Case) -> list[Candidate]:
-    """Ways that divide and should fit, best first.
+    """All ways that divide, whether they should fit or not, fastest first by arithmetic.
 
     Raises:
-      ConfigError: there is none.
+      ConfigError: nothing divides.
     """
-    settings, _ = model_settings(case.config)
-    skeleton, groups = step_of.parts(case.config, settings)
-    found = []
-    for mesh, accumulate in _layouts(case, settings.config):
-        for remat in _KEPT:
-            made = _weigh(
-                case,
-                settings.config,
-                skeleton,
-                groups,
-                mesh=mesh,
-                accumulate=accumulate,
-                remat=remat,
-            )
-            if made.bytes <= case.slice.chip.hbm:
-                found.append(made)
+    subject, found = Subject.of(case), []
+    remats = [r for r in REMAT if r != "offload" or case.config.model.remat == r]
+    for mesh, accumulate in _divisions(subject):
+        for remat in remats:
+            layout = Layout(mesh, remat, accumulate)
+            parts = arithmetic.memory(subject, layout)
+            found.append(Candidate(layout, arithmetic.seconds(subject, layout), parts))
     if not found:
         raise ConfigError(
-            f"no mesh, recomputation or micro-batches of {case.config.data.batch_rows} rows should "
-            f"fit {case.slice.name}",
-            mend="use a larger slice, shorter rows, or train less (optim.parts: lora)",
+            f"no mesh divides {case.config.data.batch_rows} rows of {case.row.positions} positions "
+            f"over the {case.slice.chips} chips of {case.slice.name}",
+            mend="use a number of rows that the chips, or a power of two of them, divide (--rows)",
         )
     return sorted(found, key=lambda c: (c.seconds, c.bytes))
 
 
-def _layouts(case: Case, model: VideoLMConfig) -> Iterator[tuple[dict[str, int], int]]:
+def _divisions(subject: Subject) -> Iterator[tuple[dict[str, int], int]]:
     """(mesh, micro-batches) that divide chips, heads, rows and positions."""
-    chips, rows, heads = case.slice.chips, case.config.data.batch_rows, model.llm
+    case, heads = subject.case, subject.model.llm.num_attention_heads
+    chips, slices, rows = case.slice.chips, case.slice.slices, case.config.data.batch_rows
     powers = [2**i for i in range(int(math.log2(chips)) + 1)]
     for tensor, context in itertools.product(powers, powers):
-        if tensor * context > 16 or chips % (tensor * context):
+        if tensor * context > LARGEST_SHARE or chips % (tensor * context * slices):
             continue
-        if heads.num_attention_heads % tensor or case.row.positions % context:
+        if heads % tensor or case.row.positions % context:
             continue
         batch = chips // (tensor * context)
         # Slices are joined by data alone; within one, weights are split over all that is left.
-        mesh = dict(data=case.slice.slices, fsdp=batch // case.slice.slices)
-        mesh |= dict(tensor=tensor, context=context)
-        for accumulate in powers:
-            if rows % (batch * accumulate) == 0:
-                yield mesh, accumulate
-
-
-def _weigh(
-    case: Case,
-    model: VideoLMConfig,
-    skeleton: Skeleton,
-    groups: Mapping[str, str],
-    *,
-    mesh: Mapping[str, int],
-    accumulate: int,
-    remat: str,
-) -> Candidate:
-    chip, chips, c = case.slice.chip, case.slice.chips, model.llm
-    rows, row = case.config.data.batch_rows, case.row
-    work = flops.step(model, row, skeleton=skeleton, groups=groups)
-    again = _AGAIN[remat] * sum(work.forward.values())
-    compute = rows * (sum(work.step.values()) + again) / chips / chip.peak / EFFICIENCY
-
-    size = lambda keep: sum(s.size for p, s in skeleton.shapes.items() if keep(groups[p] == FROZEN))
-    trained, frozen = size(lambda f: not f), size(lambda f: f)
-    stored = mesh["fsdp"] * mesh["tensor"]
-    # Master, two moments, and the sum of gradients where micro-batches add up.
-    state = trained * (12 + (4 if accumulate > 1 else 0)) / stored
-    state += frozen * (2 if case.config.model.frozen_dtype == "bfloat16" else 4) / stored
-    batch = mesh["data"] * mesh["fsdp"]
-    here = rows / accumulate / batch * row.positions / mesh["context"]
-    q, kv = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
-    part = mesh["tensor"]
-    kept = _KEPT[remat](c.hidden_size, q / part, kv / part, c.intermediate_size / part)
-    working = here * 2 * (6 * c.intermediate_size / part + 8 * c.hidden_size)
-    activations = here * kept * c.num_hidden_layers + working
-
-    return Candidate(
-        mesh={a: n for a, n in mesh.items() if n > 1},
-        remat=remat,
-        accumulate=accumulate,
-        seconds=compute + _sending(case.slice, mesh, model, here, trained, frozen, accumulate),
-        bytes=state + activations + WORKSPACE,
-    )
-
-
-def _sending(slice_: Slice, mesh, model: VideoLMConfig, here, trained, frozen, accumulate) -> float:
-    """Seconds of communication, as if half of it were hidden."""
-    links = sum(2 if slice_.wraps(d) else 1 for d in range(len(slice_.shape))) * slice_.chip.link
-    weights = 2 * (trained + frozen) / mesh["tensor"]
-    sent = 0.0
-    if mesh["fsdp"] > 1:
-        sent += accumulate * (2 * weights + 2 * 2 * trained / mesh["tensor"])
-    if mesh["tensor"] > 1:
-        share = (mesh["tensor"] - 1) / mesh["tensor"]
-        sent += (
-            accumulate
-            * model.llm.num_hidden_layers
-            * 6
-            * 2
-            * share
-            * here
-            * (2 * model.llm.hidden_size)
-        )
-    if mesh["context"] > 1:
-        wide = 2 * model.llm.num_key_value_heads * model.llm.head_dim * 2
-        sent += accumulate * model.llm.num_hidden_layers * 3 * here * mesh["context"] * wide
-    between = 4 * trained / (mesh["fsdp"] * mesh["tensor"]) if mesh["data"] > 1 else 0.0
-    slow = slice_.chip.dcn if slice_.slices > 1 else links
-    return 0.5 * sent / links + between / slow
+        mesh = dict(data=slices, fsdp=batch // slices, tensor=tensor, context=context)
+        try:
+            subject.bytes_of(mesh)
+        except ConfigError:  # an axis that must be split and cannot
+            continue
+        yield from ((mesh, n) for n in powers if rows % (batch * n) == 0)
 
 
 def search(
     case: Case,
     *,
     plan: Callable[[Case], dict[str, Any]],
-    compiled: int = COMPILED,
+    fitting: int = FITTING,
+    tries: int = TRIES,
     said: Callable[[str], None] = lambda line: None,
 ) -> list[dict[str, Any]]:
-    """Compiles the best candidates; the plans that fit come first, fastest first.
+    """Compiles candidates that should fit, the fastest first, until `fitting` of them do.
+
+    The fastest of each recomputation comes before a second one: what keeping and recomputing take is
+    what the arithmetic knows least. Where one does not fit, or takes more than the arithmetic says,
+    those of the same recomputation are taken to need more in the same ratio.
+
+    Where the arithmetic says that nothing fits, the smallest is compiled if it is not far above;
+    else the list is empty, and `said` is told why.
 
     Args:
       plan: `training.plan`.
-      said: told each candidate before it is compiled.
+      tries: at most so many are compiled.
+      said: told each candidate before it is compiled, and what came of it.
+
+    Returns:
+      The plans, those that fit first, fastest first; each with `by_arithmetic` (seconds, bytes),
+      `taken` (bytes of a chip; None where the compiler did not say) and `options` of `sg4v plan`.
 
     Raises:
-      ConfigError: no candidate divides and should fit.
+      ConfigError: nothing divides.
     """
-    plans = []
-    for candidate in candidates(case)[:compiled]:
+    waiting, plans = candidates(case), []
+    raised: dict[str, float] = {}  # recomputation -> compiled over arithmetic
+    hbm = case.slice.chip.hbm
+    room = (1 - MARGIN) * hbm
+    needs = lambda c: c.bytes * raised.get(c.layout.remat, 1.0)
+    least = min(waiting, key=needs)
+    if needs(least) > room:
+        said(_nothing(case, least))
+        room, waiting, tries = (1 + NEAR) * hbm, [least], 1
+    while len(plans) < tries and sum(p["fits"] for p in plans) < fitting:
+        own = [c for c in waiting if needs(c) <= room]
+        if not own:
+            break
+        known = {p["remat"] for p in plans if p["fits"]}
+        one = next((c for c in own if c.layout.remat not in known), own[0])
+        waiting.remove(one)
         said(
-            f"{candidate.words}: by arithmetic {candidate.seconds:.2f} s and "
-            f"{candidate.bytes / 2**30:.1f} GiB"
+            f"{one.words}: by arithmetic {one.seconds:.2f} s and {needs(one) / GIB:.1f} GiB a chip"
         )
-        config = copy.deepcopy(case.config)
-        with config.unlocked():
-            config.model.remat = candidate.remat
-            config.data.accumulate = candidate.accumulate
-        mesh = {"data": 1, "fsdp": 1, **candidate.mesh}
-        plans.append(plan(dataclasses.replace(case, config=config, mesh=mesh)))
-    taken = lambda p: p["time"]["seconds"] if "time" in p else math.inf
-    return sorted(plans, key=lambda p: (not p["fits"], taken(p)))
+        done = plan(one.of(case))
+        taken, remat = taken_by(done), one.layout.remat
+        guess = {"seconds": one.seconds, "bytes": one.bytes}
+        told = {"by_arithmetic": guess, "taken": taken, "options": options(one.layout)}
+        plans.append(done | told)
+        # A refusal without numbers says at least that there is not enough.
+        ratio = (taken or hbm) / one.bytes
+        raised[remat] = max(raised.get(remat, 1.0), ratio)
+        said(f"  {_outcome(done, taken)}")
+    return sorted(plans, key=lambda p: (not p["fits"], p["time"]["seconds"] if "time" in p else 0))
+
+
+def options(layout: Layout) -> list[str]:
+    """What gives `sg4v plan` this layout.
+
+    >>> options(Layout(dict(data=1, fsdp=8, tensor=2, context=1), "full", 4))
+    ['--mesh=fsdp=8,tensor=2', '--remat=full', '--config.data.accumulate=4']
+    """
+    sizes = ",".join(f"{a}={n}" for a, n in layout.mesh.items() if n > 1) or "fsdp=1"
+    return [
+        f"--mesh={sizes}",
+        f"--remat={layout.remat}",
+        f"--config.data.accumulate={layout.accumulate}",
+    ]
+
+
+def _nothing(case: Case, least: Candidate) -> str:
+    return (
+        f"no mesh, recomputation or micro-batches of {case.config.data.batch_rows} rows should fit "
+        f"{case.slice.name}: by arithmetic the least is {least.bytes / GIB:.1f} GiB a chip of "
+        f"{case.slice.chip.hbm / GIB:.1f} ({least.words}); use a larger slice, shorter rows, or train "
+        "less (optim.parts: lora)"
+    )
+
+
+def taken_by(plan: dict[str, Any]) -> float | None:
+    """Bytes of a chip that a compiled step takes; None where the compiler did not say.
+
+    A program that it refuses is told by its temporaries alone; the state comes on top.
+    """
+    memory = plan["memory"]
+    if "refused" not in plan:
+        return memory["total"]
+    needed = plan["refused"]["needed"]
+    return needed and needed + sum(memory["parts"].values()) + arithmetic.PROGRAM
+
+
+def _outcome(plan: dict[str, Any], taken: float | None) -> str:
+    size = "more than there is" if taken is None else f"{taken / GIB:.1f} GiB"
+    if not plan["fits"]:
+        return f"does not fit: {size}"
+    return f"fits: {size}, {plan['time']['seconds']:.2f} s"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -25,6 +25,26 @@ def print_plan(plan: dict[str, Any], *, console: Console, slowest: bool = False)
     console.print(_collectives(plan["time"]["collectives"]))
     for line in (slowest_lines(plan) if slowest else []) + closing(plan):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def layout(mesh: Mapping[str, int], remat: str, accumulate: int) -> str:
+    """`fsdp 8 x tensor 2, remat full, 4 micro-batches`"""
+    sizes = " x ".join(f"{a} {n}" for a, n in mesh.items() if n > 1) or "one device"
+    split = f"{accumulate} micro-batches" if accumulate > 1 else "one batch"
+    return f"{sizes}, remat {remat}, {split}"
+
+
+def search_lines(plans: Sequence[dict[str, Any]]) -> list[str]:
+    """What `search.search` compiled, a line each."""
+    lines = ["Compiled, the best first; in brackets, what the arithmetic had said:"]
+    for plan in plans:
+        guess, taken = plan["by_arithmetic"], plan["taken"]
+        size = f"{'?' if taken is None else f'{taken / GIB:.1f}'} GiB ({guess['bytes'] / GIB:.1f})"
+        took = f"{plan['time']['seconds']:.2f} s ({guess['seconds']:.2f})" if "time" in plan else ""
+        said = [size, took, "" if plan["fits"] else "does not fit"]
+        name = layout(plan["mesh"], plan["remat"], plan["accumulate"])
+        lines.append(f"  {name}: {', '.join(filter(None, said))}")
+    return lines
 
 
 def heading(plan: dict[str, Any]) -> list[str]:

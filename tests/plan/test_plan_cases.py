@@ -1,4 +1,4 @@
-"""Cases, flops, memory, recipes, messages of the compiler, the search: all without a compiler."""
+"""Cases, flops, memory, recipes, messages of the compiler: all without a compiler."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sg4v_jax.chips import CHIPS, GIB
 from sg4v_jax.data.packing import Budget
 from sg4v_jax.errors import ConfigError
 from sg4v_jax.models.video_lm import PRESETS
-from sg4v_jax.plan import case, compiler, memory, recipe, search
+from sg4v_jax.plan import case, compiler, memory, recipe
 from sg4v_jax.plan.topology import parse
 from sg4v_jax.tasks import step_of
 from sg4v_jax.train import flops
@@ -203,44 +203,3 @@ def test_advice_names_what_takes_the_memory():
     words = memory.advice(small, temporaries=None, available=32, remat="full", rows=1)
     assert "state alone" not in words
     assert "tensor or context" in words
-
-
-@pytest.fixture(scope="module")
-def found():
-    return search.candidates(case.of_config(sft_8b_full_181k.get_config(), parse("v5p-64")))
-
-
-def test_candidates_divide_fit_and_are_sorted(found):
-    assert len({(tuple(c.mesh.items()), c.remat, c.accumulate) for c in found}) == len(found) > 10
-    for c in found:
-        sizes = {"data": 1, "fsdp": 1, "tensor": 1, "context": 1, **c.mesh}
-        assert sizes["data"] * sizes["fsdp"] * sizes["tensor"] * sizes["context"] == 32
-        assert 64 % (sizes["data"] * sizes["fsdp"] * c.accumulate) == 0
-        assert c.bytes <= CHIPS["v5p"].hbm
-    assert [c.seconds for c in found] == sorted(c.seconds for c in found)
-
-
-def test_less_recomputation_is_faster_and_larger(found):
-    by_remat = {c.remat: c for c in found if c.mesh == {"fsdp": 32} and c.accumulate == 1}
-    assert by_remat["dots"].seconds < by_remat["projections"].seconds < by_remat["full"].seconds
-    assert by_remat["dots"].bytes > by_remat["projections"].bytes > by_remat["full"].bytes
-
-
-def test_the_best_candidates_are_compiled_and_those_that_fit_come_first(found):
-    asked, said = [], []
-
-    def plan(one):
-        asked.append(one)
-        number = len(asked)
-        return {"fits": number > 1, "time": {"seconds": 4.0 - number}, "number": number}
-
-    one = case.of_config(sft_8b_full_181k.get_config(), parse("v5p-64"))
-    plans = search.search(one, plan=plan, said=said.append)
-    assert [p["number"] for p in plans] == [3, 2, 1]
-    assert [c.config.model.remat for c in asked] == [c.remat for c in found[:3]]
-    assert len(said) == 3
-
-
-def test_a_slice_that_nothing_fits_is_told():
-    with pytest.raises(ConfigError, match="should fit v5e:2x2"):
-        search.candidates(case.of_config(sft_8b_full_181k.get_config(), parse("v5e-4")))

@@ -245,3 +245,31 @@ def test_what_is_missing_or_unknown_is_told(words, said, capsys):
     flags.FLAGS.unparse_flags()
     assert main.run(words) == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_search_names_the_best_and_its_command(fits, tmp_path, monkeypatch, capsys):
+    made = []
+
+    def plan(one, *, dump):
+        made.append(planned(one, fits=fits))
+        made[-1]["time"]["seconds"] = 9.0 - len(made)
+        return made[-1]
+
+    monkeypatch.setattr(training, "plan", plan)
+    words = ["plan", "--config=configs/sft_8b_lora_181k.py", "--rows=32"]
+    words += ["--topology=v5e-16", "--search", f"--json={tmp_path / 'all.json'}"]
+    assert main.run(words) == (0 if fits else 3)
+    out = capsys.readouterr().out.splitlines()
+    plans = json.loads((tmp_path / "all.json").read_text())
+    assert len(plans) == len(made) >= (3 if fits else 1)
+    best = plans[0]
+    assert out[-1].endswith(f": {best['command']}")
+    assert best["command"].startswith(
+        "sg4v plan --config=configs/sft_8b_lora_181k.py --topology=v5e-16 --rows=32 --mesh=fsdp="
+    )
+    assert f"--config.data.accumulate={best['accumulate']}" in best["command"]
+    listed = out[1 : 1 + len(plans)]
+    assert all(", remat " in line and ("does not fit" in line) != fits for line in listed)
+    if fits:
+        assert best["time"]["seconds"] == 6.0
