@@ -159,7 +159,7 @@ def read_jsonl(name: str | os.PathLike) -> list[dict]:
     except FileNotFoundError as e:
         raise RecordError(f"{name}: no such file", mend="check the path") from e
     rows = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # no other line end ends a row
         if not line.strip():
             continue
         try:

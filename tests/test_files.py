@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 
 import pytest
@@ -59,6 +60,14 @@ def test_broken_json_names_file_and_line(tmp_path):
     (tmp_path / "x.json").write_text('{\n "a": 1,\n}')
     with pytest.raises(RecordError, match=r"x\.json: line 3: not JSON"):
         files.read_json(tmp_path / "x.json")
+
+
+def test_a_row_may_hold_any_character(tmp_path):
+    """U+2028, U+0085 and a form feed end a line for Python's splitlines, but no row."""
+    text = "one\u2028two\u0085three\x0cfour"
+    lines = json.dumps({"a": text}, ensure_ascii=False) + "\r\n" + json.dumps({"a": 2}) + "\n"
+    files.write_atomic(tmp_path / "x.jsonl", lines)
+    assert files.read_jsonl(tmp_path / "x.jsonl") == [{"a": text}, {"a": 2}]
 
 
 @pytest.mark.parametrize("read", [files.read_json, files.read_jsonl])

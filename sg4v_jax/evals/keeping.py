@@ -36,7 +36,8 @@ class Kept:
         """Rows of the questions asked, by id; of failed ones only if `failed`."""
         found = {}
         for name in self._store.names(""):
-            for line in self._store.read(name).decode().splitlines():
+            # Bytes end at line feeds alone; text would also at U+2028, which an answer may hold.
+            for line in self._store.read(name).splitlines():
                 row = json.loads(line)
                 same = self._prompts.get(row["id"]) == row["prompt"]
                 better = row["error"] is None or (failed and row["id"] not in found)
