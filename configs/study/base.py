@@ -25,15 +25,19 @@ def base() -> ml_collections.ConfigDict:
         dict(reading=8000, sheets=6000, captions=4000, dev=200, test=256)
     )
     c.asked = config_dict.ConfigDict(dict(scenes=0, captions=100))  # 0: all
-    c.steps = 1600
+    c.steps = 3000
     c.caption_weight = 0.3  # what a caption's token counts in the loss beside an answer's
     c.arm_rate = 1.0  # times the learning rates of `train`; tuned on `vqa` with seeds of its own
     c.tower_groups = TOWER
     c.train = train()
     c.paths = config_dict.ConfigDict(
         dict(
-            grid=dict(model=dict(preset="sg4v-study")),
-            frames=dict(model=dict(preset="sg4v-study-frames"), data=dict(tiles=16, positions=120)),
+            grid=dict(settings=dict(model=dict(preset="sg4v-study")), more_positions=0),
+            # 16 pictures, a line end after each.
+            frames=dict(
+                settings=dict(model=dict(preset="sg4v-study-frames"), data=dict(tiles=16)),
+                more_positions=15,
+            ),
         )
     )
     c.stages = stages()
@@ -52,10 +56,10 @@ def train() -> ml_collections.ConfigDict:
     c.data.preamble = ""
     c.data.visual = "overview"
     c.data.band = 0
-    c.data.positions = 104
+    c.data.positions = 100
     c.data.tiles = 1
     c.data.scored = 64
-    c.data.batch_rows = 16
+    c.data.batch_rows = 8
     c.optim.rules = (
         ("tower.embeddings.patch", "patches"),
         ("tower", "tower"),
@@ -83,10 +87,13 @@ def stages() -> config_dict.ConfigDict:
     return config_dict.ConfigDict(
         dict(
             read=dict(parts=dict(reading=dict()), settings=read, rate=2.0),
-            stills=dict(parts=dict(stills=dict()), settings=dict(optim=dict(steps=400))),
+            stills=dict(
+                parts=dict(stills=dict()),
+                settings=dict(optim=dict(steps=400), data=dict(batch_rows=16)),
+            ),
             sheets=dict(
                 parts=dict(sheets=dict(loss_weight=0.3), reading=dict(weight=0.1)),
-                settings=dict(optim=dict(steps=1500), data=dict(positions=128)),
+                settings=dict(optim=dict(steps=1500), data=dict(positions=128, batch_rows=16)),
             ),
         )
     )

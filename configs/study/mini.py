@@ -21,7 +21,7 @@ def get_config(arg: str = ""):
     c.counts.update(sheets=400, captions=400, dev=24, test=8)
     c.asked.update(captions=8)
     c.steps, c.tower_groups, c.one_core = 200, ("tower",), False
-    c.paths = dict(grid=dict())
+    c.paths = dict(grid=dict(settings=dict(), more_positions=0))
     t = c.train
     t.model.preset, t.model.init, t.model.remat = "mini", "runs/mini_init", "dots"
     t.model.lora.rank, t.model.lora.alpha = 16, 32.0

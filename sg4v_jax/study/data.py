@@ -2,7 +2,7 @@
 
     tokenizer.json                      of all texts of the world
     pictures/, frames/                  see pictures.py
-    seed-1/reading.json, sheets.json    pre-training
+    seed-1/grid/reading.json ...        pre-training
     seed-1/grid/vqa_1600.json           the questions of all arms
     seed-1/grid/detailed.json ...       the captions of each arm: same videos, same order
     questions/dev.jsonl, test.jsonl     what models are asked
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent import futures
 from multiprocessing import get_context
@@ -39,9 +40,9 @@ _CHUNK = 500  # pictures that one process draws at a time
 _TEXTS = 4000  # records of a kind that the tokenizer is learnt from
 
 
-def base_file(seed: int, *, name: str) -> str:
-    """A file of pre-training records: `reading` or `sheets`."""
-    return f"seed-{seed}/{name}.json"
+def base_file(seed: int, *, path: str, name: str) -> str:
+    """A file of pre-training records: `reading`, `stills` or `sheets`."""
+    return f"seed-{seed}/{path}/{name}.json"
 
 
 def questions_file(run: Run) -> str:
@@ -112,11 +113,15 @@ def make(
     _write_pictures(config, runs, folder=folder, jobs=jobs)
     said("data: records")
     for seed in sorted({run.seed for run in runs}):
-        _write_base(config, seed, folder=folder)
-        _write_arms(config, [r for r in runs if r.seed == seed], folder=folder)
+        mine = [r for r in runs if r.seed == seed]
+        for path in sorted({r.path for r in mine}):
+            _write_base(config, seed, path=path, folder=folder)
+        _write_arms(config, mine, folder=folder)
     _write_asked(config, folder=folder)
     if config.learn_tokenizer:
         _learn_tokenizer(config, runs, folder=folder)
+    if hasattr(os, "sync"):
+        os.sync()  # the mark says that all pictures are there
     files.write_json(mark, made)
 
 
@@ -157,11 +162,11 @@ def _caption_files(runs: Iterable[Run]) -> dict[str, Run]:
 
 def _write_pictures(config, runs: Sequence[Run], *, folder, jobs: int) -> None:
     settings, how = settings_of(config), dict(canvas=config.canvas)
+    framed = {r.seed for r in runs if r.path == "frames"}
     tasks: list[tuple[Callable, Sequence, dict[str, Any]]] = []
     if {"sheets", "stills"} & {name for stage in config.stages.values() for name in stage.parts}:
-        sheets = dict(how, settings=settings)
+        sheets = dict(how, settings=settings, frames=bool(framed))
         tasks += [(pictures.write_sheets, p, sheets) for p in _chunks(range(config.counts.sheets))]
-    framed = {r.seed for r in runs if r.path == "frames"}
     for split in SPLITS:
         clips = dict(how, frames=bool(framed))
         tasks += [(pictures.write_clips, split_scenes(config, split), clips)]
@@ -171,7 +176,7 @@ def _write_pictures(config, runs: Sequence[Run], *, folder, jobs: int) -> None:
         clips = dict(how, frames=seed in framed)
         tasks += [(pictures.write_clips, part, clips) for part in _chunks(scenes)]
     blank = pictures.blank(side=pictures.SIDE * config.canvas)
-    pictures.write_png(folder / pictures.BLANK_FILE, blank)
+    pictures.write_png(pathlib.Path(folder) / pictures.BLANK_FILE, blank)
     with futures.ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         drawn = [pool.submit(draw, str(folder), part, **more) for draw, part, more in tasks]
         for done in futures.as_completed(drawn):
@@ -182,7 +187,7 @@ def _chunks(things: Sequence) -> list[Sequence]:
     return [things[n : n + _CHUNK] for n in range(0, len(things), _CHUNK)]
 
 
-def _write_base(config, seed: int, *, folder) -> None:
+def _write_base(config, seed: int, *, path: str, folder) -> None:
     """The records of all stages; each seed has texts and questions of its own."""
     settings, wanted = settings_of(config), {n for s in config.stages.values() for n in s.parts}
     first = seed * _SEED_STEP + _READING_FROM
@@ -192,12 +197,13 @@ def _write_base(config, seed: int, *, folder) -> None:
             for scene in _train_scenes(config, first, config.counts.reading)
         ],
         "sheets": lambda: [
-            records.sheet_row(n, seed=seed, settings=settings) for n in range(config.counts.sheets)
+            records.sheet_row(n, seed=seed, settings=settings, path=path)
+            for n in range(config.counts.sheets)
         ],
     }
     make_["stills"] = lambda: make_["sheets"]()[:: len(pictures.SHEETS)]
     for name in sorted(wanted):
-        _write(folder / base_file(seed, name=name), make_[name]())
+        _write(folder / base_file(seed, path=path, name=name), make_[name]())
 
 
 def _write_arms(config, runs: Sequence[Run], *, folder) -> None:
@@ -235,7 +241,9 @@ def _learn_tokenizer(config, runs: Sequence[Run], *, folder) -> None:
     seed = min(r.seed for r in runs)
     mine = {questions_file(r) for r in runs if r.seed == seed}
     mine |= {name for name, r in _caption_files(runs).items() if r.seed == seed}
-    mine |= {base_file(seed, name=n) for s in config.stages.values() for n in s.parts}
+    named = {n for stage in config.stages.values() for n in stage.parts}
+    path = next(r.path for r in runs if r.seed == seed)
+    mine |= {base_file(seed, path=path, name=n) for n in named}
     texts = [
         turn["value"]
         for name in sorted(mine)

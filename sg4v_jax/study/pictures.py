@@ -3,6 +3,7 @@
     train-17.png    16 frames of 24 px in a 4x4 grid, 96 px a side: what the arms see
     train-17/       the same frames one by one, for the path without a grid
     sheet-17.png    stills of 1, 4 or 16 unrelated scenes in the same grid: what pre-training sees
+    sheet-17/       its cells one by one
 
 A sheet holds no movement, so pre-training on sheets teaches to look, and to read a grid, but
 nothing about events. A still fills all cells, a block of 2x2, or one: with single cells alone
@@ -12,12 +13,13 @@ a model learns nothing in a thousand steps, with easier ones beside them it does
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from collections.abc import Iterable, Sequence
+import pathlib
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from sg4v_jax import files
 from sg4v_jax.report.plot import png_bytes
 from sg4v_jax.video.grid import make_grid
 from sg4v_jax.world.aspects.render import render
@@ -35,9 +37,10 @@ def clip_file(scene: Scene) -> str:
     return f"pictures/{scene.split}-{scene.seed}.png"
 
 
-def frame_files(scene: Scene) -> list[str]:
-    """Where its frames lie one by one."""
-    return [f"frames/{scene.split}-{scene.seed}/{n:02d}.png" for n in range(SAMPLED)]
+def cell_files(name: str) -> list[str]:
+    """Where the cells of a grid lie one by one, for `pictures/NAME.png`."""
+    stem = name.removeprefix("pictures/").removesuffix(".png")
+    return [f"frames/{stem}/{n:02d}.png" for n in range(SAMPLED)]
 
 
 def grid(scene: Scene, *, canvas: int) -> np.ndarray:
@@ -74,27 +77,37 @@ def sheet(rows: Sequence[Sequence[Scene]], *, canvas: int) -> np.ndarray:
 def write_clips(
     folder: str | os.PathLike, scenes: Iterable[Scene], *, frames: bool, canvas: int
 ) -> None:
-    """Writes the grids that are not there yet and, with `frames`, their single frames too."""
+    """Writes the grids that are not there yet and, with `frames`, their cells too."""
     for scene in scenes:
-        whole = None
-        names = [clip_file(scene), *(frame_files(scene) if frames else [])]
-        for place, name in enumerate(names):
-            path = files.path(folder) / name
-            if path.exists():
-                continue
-            if whole is None:
-                whole = grid(scene, canvas=canvas)
-            write_png(path, whole if place == 0 else cell(whole, place - 1))
+        draw = functools.partial(grid, scene, canvas=canvas)
+        _write(folder, clip_file(scene), draw, cells=frames)
 
 
 def write_sheets(
-    folder: str | os.PathLike, numbers: Iterable[int], *, settings: WorldSettings, canvas: int
+    folder: str | os.PathLike,
+    numbers: Iterable[int],
+    *,
+    settings: WorldSettings,
+    frames: bool,
+    canvas: int,
 ) -> None:
-    """Writes the contact sheets that are not there yet."""
+    """Writes the contact sheets that are not there yet and, with `frames`, their cells too."""
     for number in numbers:
-        path = files.path(folder) / sheet_file(number)
-        if not path.exists():
-            write_png(path, sheet(sheet_scenes(number, settings=settings), canvas=canvas))
+        rows = sheet_scenes(number, settings=settings)
+        _write(
+            folder, sheet_file(number), functools.partial(sheet, rows, canvas=canvas), cells=frames
+        )
+
+
+def _write(
+    folder: str | os.PathLike, name: str, draw: Callable[[], np.ndarray], *, cells: bool
+) -> None:
+    names = [name, *(cell_files(name) if cells else [])]
+    if all((pathlib.Path(folder) / n).exists() for n in names):
+        return
+    whole = draw()
+    for place, n in enumerate(names):
+        write_png(pathlib.Path(folder) / n, whole if place == 0 else cell(whole, place - 1))
 
 
 def cell(picture: np.ndarray, number: int) -> np.ndarray:
@@ -109,7 +122,12 @@ def blank(*, side: int) -> np.ndarray:
     return np.full((side, side, 3), BLANK, np.uint8)
 
 
-def write_png(path: os.PathLike, picture: np.ndarray) -> None:
-    """Writes a picture whole, or not at all."""
-    files.path(path).parent.mkdir(parents=True, exist_ok=True)
-    files.write_atomic(path, png_bytes(picture))
+def write_png(path: pathlib.Path, picture: np.ndarray) -> None:
+    """Writes a picture whole, or not at all.
+
+    There are hundreds of thousands: the disk is told to keep them once, by who makes them all.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    temporary.write_bytes(png_bytes(picture))
+    temporary.replace(path)

@@ -52,15 +52,15 @@ def record(name: str, files: Sequence[str], rounds: Sequence[tuple[str, str]]) -
     return {"id": name, **shown, "conversations": conversation(rounds, images=len(files))}
 
 
-def shown_files(scene: Scene, *, path: str) -> list[str]:
-    """The pictures of a clip by visual path: its grid, its frames, or the blank grid.
+def shown_files(picture: str, *, path: str) -> list[str]:
+    """What stands for a grid picture by visual path: itself, its cells, or the blank grid.
 
     Raises:
       ConfigError: an unknown path.
     """
     known = {
-        "grid": lambda: [pictures.clip_file(scene)],
-        "frames": lambda: pictures.frame_files(scene),
+        "grid": lambda: [picture],
+        "frames": lambda: pictures.cell_files(picture),
         "blank": lambda: [pictures.BLANK_FILE],
     }
     if path not in known:
@@ -77,14 +77,15 @@ def reading(scene: Scene, *, seed: int, settings: WorldSettings) -> Record:
     return record(f"read-{scene.seed}", [], rounds)
 
 
-def sheet_row(number: int, *, seed: int, settings: WorldSettings) -> Record:
+def sheet_row(number: int, *, seed: int, settings: WorldSettings, path: str) -> Record:
     """What stands in one row of a contact sheet, thing by thing, with places."""
     rng = rng_of("sheet", seed, number)
     rows = pictures.sheet_scenes(number, settings=settings)
     row = int(rng.integers(len(rows)))
     told = " ".join(still_words(scene) for scene in rows[row])
     question = f"What is in the {ROW_NAMES[len(rows)][row]} row?"
-    return record(f"sheet-{number}", [pictures.sheet_file(number)], [(question, told)])
+    shown = shown_files(pictures.sheet_file(number), path=path)
+    return record(f"sheet-{number}", shown, [(question, told)])
 
 
 def still_words(scene: Scene) -> str:
@@ -130,7 +131,9 @@ def questions_of(
     for scene in scenes:
         rng = rng_of("vqa", seed, scene.seed)
         rounds = drawn_rounds(scene, rng, rounds=ASKED_ROUNDS, settings=settings, counts=counts)
-        found.append(record(f"vqa-{scene.seed}", shown_files(scene, path=path), rounds))
+        found.append(
+            record(f"vqa-{scene.seed}", shown_files(pictures.clip_file(scene), path=path), rounds)
+        )
     return found
 
 
@@ -157,7 +160,11 @@ def captions_of(
         else:
             text = caption(truth(scene), rng, style=style, dose=dose)
         rounds = [(questions.CAPTION_PROMPT, text)]
-        found.append(record(f"caption-{scene.seed}", shown_files(scene, path=path), rounds))
+        found.append(
+            record(
+                f"caption-{scene.seed}", shown_files(pictures.clip_file(scene), path=path), rounds
+            )
+        )
     return found
 
 

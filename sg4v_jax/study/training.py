@@ -46,13 +46,14 @@ def stage_config(
     c.data.parts = tuple(
         {
             "name": name,
-            "file": f"{out}/{data.FOLDER}/{data.base_file(seed, name=name)}",
+            "file": f"{out}/{data.FOLDER}/{data.base_file(seed, path=path, name=name)}",
             "root": f"{out}/{data.FOLDER}",
             **dict(settings),
         }
         for name, settings in changes.parts.items()
     )
     c.update(changes.get("settings", {}))
+    c.data.positions += config.paths[path].more_positions
     freeze(c, changes.get("freeze", ()))
     _scale_rates(c, changes.get("rate", 1.0))
     return c
@@ -69,6 +70,7 @@ def arm_config(
     arm = ARMS[run.arm]
     c = _common(config, path=run.path, seed=run.seed)
     c.model.init = base_folder(out, run)
+    c.data.positions += config.paths[run.path].more_positions
     c.optim.steps = round(config.steps * arm.length)
     rows = c.optim.steps * c.data.batch_rows
     if arm.style and rows % 2:
@@ -105,7 +107,7 @@ def _common(
 ) -> ml_collections.ConfigDict:
     c = ml_collections.ConfigDict(config.train.to_dict())
     c.run.seed = seed
-    c.update(config.paths[path])
+    c.update(config.paths[path].settings)
     return c
 
 

@@ -18,7 +18,7 @@ from sg4v_jax.data.packing import Budget
 from sg4v_jax.data.readers.llava import llava_record
 from sg4v_jax.errors import BudgetError, RecordError
 from sg4v_jax.models.params import flatten
-from sg4v_jax.study import records
+from sg4v_jax.study import pictures, records
 from sg4v_jax.study.likelihood import Request, Scorer
 from sg4v_jax.study.shared_parts import Plan
 from sg4v_jax.study.videos import Videos, read_questions, user_turn
@@ -57,7 +57,9 @@ def training_sample(asked: Asked, number: int, option: str, data):
     line = asked.lines[number]
     scene = scenes_of("dev", count=line["scene"] + 1)[-1]
     item = records.record(
-        "one", records.shown_files(scene, path=asked.path), [(line["text"], option)]
+        "one",
+        records.shown_files(pictures.clip_file(scene), path=asked.path),
+        [(line["text"], option)],
     )
     item = json.loads(json.dumps(item))
     record = llava_record(item, path="made.json", root=data, number=0)
@@ -171,9 +173,9 @@ def test_text_alone_can_be_scored(asked):
 
 
 def test_what_cannot_be_scored(asked):
-    turns, pictures = asked.requests[0].turns, asked.requests[0].pictures
+    turns, shown = asked.requests[0].turns, asked.requests[0].pictures
     with pytest.raises(RecordError, match="without options"):
-        asked.scorer.option_scores([Request(turns, [], pictures)])
+        asked.scorer.option_scores([Request(turns, [], shown)])
     with pytest.raises(RecordError, match="empty"):
         asked.scorer.option_scores([Request(turns, [""], pictures)])
     with pytest.raises(BudgetError, match="positions"):

@@ -153,7 +153,7 @@ def test_no_clip_is_of_two_uses_or_seeds():
 def test_sheets_show_what_is_told():
     for number, side in enumerate(pictures.SHEETS):
         rows = pictures.sheet_scenes(number, settings=WORLD)
-        row = records.sheet_row(number, seed=1, settings=WORLD)
+        row = records.sheet_row(number, seed=1, settings=WORLD, path="grid")
         assert len(rows) == side and told(row).count(".") == side
         picture = pictures.sheet(rows, canvas=24)
         assert picture.shape == (96, 96, 3)
@@ -164,7 +164,9 @@ def test_sheets_show_what_is_told():
 def test_pretraining_tells_no_event_of_a_picture():
     """Captions of events stand in texts without pictures alone, in other words than the arms'."""
     for number in range(30):
-        assert not reader.read(told(records.sheet_row(number, seed=1, settings=WORLD))).events
+        assert not reader.read(
+            told(records.sheet_row(number, seed=1, settings=WORLD, path="grid"))
+        ).events
     scene = sample_scene(7, split="train", settings=WORLD)
     row = records.reading(scene, seed=1, settings=WORLD)
     assert "image" not in row
