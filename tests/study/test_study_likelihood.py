@@ -177,6 +177,6 @@ def test_what_cannot_be_scored(asked):
     with pytest.raises(RecordError, match="without options"):
         asked.scorer.option_scores([Request(turns, [], shown)])
     with pytest.raises(RecordError, match="empty"):
-        asked.scorer.option_scores([Request(turns, [""], pictures)])
+        asked.scorer.option_scores([Request(turns, [""], shown)])
     with pytest.raises(BudgetError, match="positions"):
-        asked.scorer.option_scores([Request(turns, ["yes " * 3000], pictures)])
+        asked.scorer.option_scores([Request(turns, ["yes " * 3000], shown)])
