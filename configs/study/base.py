@@ -25,7 +25,7 @@ def base() -> ml_collections.ConfigDict:
         dict(reading=8000, sheets=6000, captions=4000, dev=200, test=256)
     )
     c.asked = config_dict.ConfigDict(dict(scenes=0, captions=100))  # 0: all
-    c.steps = 3000
+    c.steps = 4000
     c.caption_weight = 0.3  # what a caption's token counts in the loss beside an answer's
     c.arm_rate = 1.0  # times the learning rates of `train`; tuned on `vqa` with seeds of its own
     c.tower_groups = TOWER
