@@ -95,7 +95,7 @@ def base() -> ml_collections.ConfigDict:
             compile_cache="",  # a folder, one for all hosts; as the environment says if empty
             workers=0,
             threads=2,
-            mesh=dict(fsdp=-1),
+            mesh=dict(data=1, fsdp=-1, tensor=1, context=1),  # -1: what is left
         )
     )
     c.profile = config_dict.ConfigDict(

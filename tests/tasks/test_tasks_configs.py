@@ -73,6 +73,7 @@ def test_a_shipped_config_builds(name, argument, skeletons):
     assert schedules.keys() == set(config.optim.groups), "a group that nothing uses"
     for schedule in schedules.values():
         assert schedule(steps // 2) > 0
+    assert set(config.run.mesh) == set(sharding.AXES), "a flag can set each axis"
     mesh = sharding.make_mesh(dict(config.run.mesh))
     made = state.abstract(
         shape, groups=groups, optimizer=optimizer, frozen_dtype=config.model.frozen_dtype
