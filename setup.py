@@ -3,6 +3,10 @@
 from setuptools import find_packages, setup
 
 setup(
-    packages=[*find_packages(include=["sg4v_jax", "sg4v_jax.*"]), "sg4v_jax.configs"],
+    packages=[
+        *find_packages(include=["sg4v_jax", "sg4v_jax.*"]),
+        "sg4v_jax.configs",
+        "sg4v_jax.configs.study",
+    ],
     package_dir={"sg4v_jax.configs": "configs"},
 )

@@ -250,3 +250,22 @@ def answered():
         return out
 
     return run
+
+
+@pytest.fixture
+def forget_verbs():
+    """For tests that call verbs within this process: no verb finds the flags of another one."""
+    _forget_verbs()
+    yield
+    _forget_verbs()
+
+
+def _forget_verbs() -> None:
+    from absl import flags
+
+    for module, defined in list(flags.FLAGS.flags_by_module_dict().items()):
+        if module.startswith("sg4v_jax.cli."):
+            for name in {flag.name for flag in defined} & set(flags.FLAGS):
+                delattr(flags.FLAGS, name)
+            sys.modules.pop(module, None)
+    flags.FLAGS.unparse_flags()

@@ -239,14 +239,13 @@ def test_a_program_compiled_elsewhere(tmp_path):
         (["plan", "--config=configs/quickstart.py", "--topology=v5e-3"], "v5e has no such slice"),
     ],
 )
+@pytest.mark.usefixtures("forget_verbs")
 def test_what_is_missing_or_unknown_is_told(words, said, capsys):
-    from absl import flags
-
-    flags.FLAGS.unparse_flags()
     assert main.run(words) == 2
     assert said in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.usefixtures("forget_verbs")
 @pytest.mark.parametrize("fits", [True, False])
 def test_a_search_names_the_best_and_its_command(fits, tmp_path, monkeypatch, capsys):
     made = []

@@ -22,6 +22,8 @@ from sg4v_jax.study.report_tables import outcome_words
 from sg4v_jax.study.verdict import headline, interval, outcome, p_value, points, verdict
 from tests.study import made_up
 
+pytestmark = pytest.mark.usefixtures("forget_verbs")
+
 
 def main_rows(seeds=(1, 2, 3, 4, 5)) -> list[dict]:
     return made_up.rows(list(seeds), list(seeds))
