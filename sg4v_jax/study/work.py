@@ -198,8 +198,14 @@ def result(
         **seen(trained, folder),
         **asked,
         "curve": curve(f"{folder}/metrics.jsonl"),
-        "config": hashlib.sha256(trained.to_json_best_effort().encode()).hexdigest()[:16],
+        "config": config_hash(trained, out=out),
     }
+
+
+def config_hash(trained: ml_collections.ConfigDict, *, out: str) -> str:
+    """A hash of a training's config, the same wherever the study's folder lies."""
+    text = trained.to_json_best_effort().replace(json.dumps(out)[1:-1], "OUT")
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def seen(trained: ml_collections.ConfigDict, folder: str) -> dict[str, Any]:

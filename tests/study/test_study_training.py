@@ -98,6 +98,13 @@ def test_stages_come_in_their_order(monkeypatch):
     ]
 
 
+def test_a_configs_hash_knows_no_folder():
+    study = STUDIES["small"]
+    first, second = runs(study.rows)[:2]
+    hashed = lambda run, out: work.config_hash(training.arm_config(study, run, out=out), out=out)
+    assert hashed(first, "/a/b") == hashed(first, "/c") != hashed(second, "/c")
+
+
 def test_arms_differ_in_nothing_but_what_they_say():
     """Paired arms: same steps, rows, rates, questions, order."""
     study = STUDIES["small"]
