@@ -14,6 +14,7 @@ import numpy as np
 from sg4v_jax.world.aspects.questions import ASPECTS, FORMS
 
 FIVE = tuple(aspect for aspect in ASPECTS if aspect != "camera")
+ASKED = tuple(form for form in FORMS if form != "captioning")  # captions are read, not asked for
 
 
 def summary(answered: Iterable[tuple[str, str, bool]]) -> dict[str, Any]:

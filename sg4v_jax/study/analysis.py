@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from sg4v_jax.study import contrasts, doses, gates, measures, totals
+from sg4v_jax.study.accuracy import FIVE
 from sg4v_jax.study.contrasts import Contrast
-from sg4v_jax.study.measures import FIVE, Mean, Row
+from sg4v_jax.study.measures import Mean, Row
 from sg4v_jax.study.results import Design, Run, Study
 
 

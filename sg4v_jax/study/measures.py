@@ -22,11 +22,9 @@ import numpy as np
 
 from sg4v_jax.errors import RecordError
 from sg4v_jax.report import stats
+from sg4v_jax.study.accuracy import ASKED, FIVE
 from sg4v_jax.study.results import Design, Run
-from sg4v_jax.world.aspects.questions import ASPECTS, FORMS
-
-FIVE = tuple(aspect for aspect in ASPECTS if aspect != "camera")
-ASKED = tuple(form for form in FORMS if form != "captioning")
+from sg4v_jax.world.aspects.questions import ASPECTS
 
 
 @dataclasses.dataclass(frozen=True)

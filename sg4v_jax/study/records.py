@@ -16,12 +16,12 @@ import numpy as np
 
 from sg4v_jax.errors import ConfigError
 from sg4v_jax.study import pictures
+from sg4v_jax.study.accuracy import ASKED
 from sg4v_jax.text.chat import IMAGE_PLACEHOLDER
 from sg4v_jax.world.aspects import captions, questions
 from sg4v_jax.world.aspects.facts import Facts, made_false, truth, without_events
-from sg4v_jax.world.aspects.scene import SAMPLED, Scene, WorldSettings, held_out
+from sg4v_jax.world.aspects.scene import Scene, WorldSettings, held_out
 
-FORMS = ("choice", "yesno", "matching")
 READ_ROUNDS, ASKED_ROUNDS = 1, 1
 ROW_NAMES = {1: ("only",), 2: ("upper", "lower"), 4: ("first", "second", "third", "last")}
 ACROSS, DOWN = ("far left", "left", "right", "far right"), ("top", "high", "low", "bottom")
@@ -116,7 +116,7 @@ def drawn_rounds(
     counts.update(chosen)
     found = []
     for aspect in chosen:
-        form = FORMS[int(rng.integers(len(FORMS)))]
+        form = ASKED[int(rng.integers(len(ASKED)))]
         question = questions.ask(scene, rng, aspect=aspect, form=form, settings=settings)
         found.append((question.text, question.answer))
     return found
@@ -209,7 +209,7 @@ def asked(scenes: Iterable[Scene], *, settings: WorldSettings) -> list[dict[str,
     for scene in scenes:
         rng = rng_of("asked", scene.seed)
         for aspect in questions.ASPECTS:
-            for form in FORMS:
+            for form in ASKED:
                 q = questions.ask(scene, rng, aspect=aspect, form=form, settings=settings)
                 if q is not None:
                     found.append(_asked_row(q, scene))
@@ -248,6 +248,3 @@ def dev_captions(scenes: Iterable[Scene]) -> list[dict[str, str]]:
         }
         for scene in scenes
     ]
-
-
-FRAMES = SAMPLED

@@ -9,9 +9,10 @@ import numpy as np
 
 from sg4v_jax.report.plot import Interval, Series, interval_chart, line_chart
 from sg4v_jax.study import doses
+from sg4v_jax.study.accuracy import ASKED, FIVE
 from sg4v_jax.study.analysis import Analysis
 from sg4v_jax.study.contrasts import Contrast
-from sg4v_jax.study.measures import ASKED, FIVE, Mean
+from sg4v_jax.study.measures import Mean
 from sg4v_jax.study.report_tables import TITLES, AnyPage, main_rows, title
 
 

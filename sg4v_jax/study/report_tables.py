@@ -9,10 +9,11 @@ from sg4v_jax.evals import published
 from sg4v_jax.report.html import Page
 from sg4v_jax.report.markdown import MarkdownPage
 from sg4v_jax.study import verdict
+from sg4v_jax.study.accuracy import ASKED, FIVE
 from sg4v_jax.study.analysis import Analysis
 from sg4v_jax.study.contrasts import INTERACTION, Contrast
 from sg4v_jax.study.gates import BAR
-from sg4v_jax.study.measures import ASKED, FIVE, Mean, Row
+from sg4v_jax.study.measures import Mean, Row
 from sg4v_jax.study.verdict import interval, p_value, points
 from sg4v_jax.world.aspects.questions import ASPECTS
 

@@ -14,6 +14,7 @@ off goes on from its last checkpoint.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -90,15 +91,8 @@ def bases_of(names: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
 
 def _item(run: Run, whole: Sequence[Run]) -> dict[str, Any]:
     source = sources(run, of=whole)
-    return {
-        "id": run.id,
-        "arm": run.arm,
-        "tower": run.tower,
-        "seed": run.seed,
-        "path": run.path,
-        "group": run.group,
-        "captioner": source.id if source else None,
-    }
+    captioner = source.id if source else None
+    return {"id": run.id, **dataclasses.asdict(run), "captioner": captioner}
 
 
 def _needed(wanted: Sequence[Run], whole: Sequence[Run]) -> list[Run]:

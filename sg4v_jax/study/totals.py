@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sg4v_jax.errors import RecordError
-from sg4v_jax.study.measures import ASKED, FIVE
+from sg4v_jax.study.accuracy import ASKED, FIVE
 from sg4v_jax.study.results import Run, Study
 from sg4v_jax.world.aspects.questions import ASPECTS
 

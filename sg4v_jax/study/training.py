@@ -10,12 +10,10 @@ Each is a config of `sg4v train`: the study has no training code of its own. A s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import ml_collections
 
-from sg4v_jax import files
 from sg4v_jax.errors import ConfigError
 from sg4v_jax.study import data, records
 from sg4v_jax.study.design import ARMS, Run
@@ -127,8 +125,3 @@ def freeze(c: ml_collections.ConfigDict, groups: Sequence[str]) -> None:
 def _scale_rates(c: ml_collections.ConfigDict, factor: float) -> None:
     for group in c.optim.groups.values():
         group.learning_rate *= factor
-
-
-def is_there(folder: str | os.PathLike) -> bool:
-    """Whether a training in `folder` came to its end (`study.work` leaves a mark)."""
-    return (files.path(folder) / "trained.json").exists()

@@ -6,6 +6,7 @@ Everything is in files, so that another process finds it: a training that came t
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import fcntl
 import hashlib
@@ -30,8 +31,8 @@ TRAINED, RESULT, COST, CURVE = "trained.json", "result.json", "compute.json", 40
 
 
 @dataclasses.dataclass(frozen=True)
-class BaseWork:
-    """The `do` of the job that pre-trains: items `{"id", "path", "seed"}`.
+class _Work(abc.ABC):
+    """The `do` of a job, an item at a time.
 
     Attributes:
       config: the study's, as JSON.
@@ -45,6 +46,14 @@ class BaseWork:
         if config_of(self.config).one_core:
             take_a_core()
         return [self.one(item) for item in items]
+
+    @abc.abstractmethod
+    def one(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        """Does one item; its row says that it is done, what came out lies in files."""
+
+
+class BaseWork(_Work):
+    """The job that pre-trains: items `{"id", "path", "seed"}`."""
 
     def one(self, item: Mapping[str, Any]) -> dict[str, Any]:
         """Trains each stage from the one before; the last one's folder is the base's."""
@@ -68,17 +77,8 @@ class BaseWork:
         return {"id": item["id"], "error": None}
 
 
-@dataclasses.dataclass(frozen=True)
-class ArmWork:
-    """The `do` of the job that trains and asks arms: items as `Run`, with `captioner`."""
-
-    config: str
-    out: str
-
-    def __call__(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        if config_of(self.config).one_core:
-            take_a_core()
-        return [self.one(item) for item in items]
+class ArmWork(_Work):
+    """The job that trains and asks arms: items as `Run`, with `captioner`."""
 
     def one(self, item: Mapping[str, Any]) -> dict[str, Any]:
         """The result row of one run."""
@@ -186,11 +186,7 @@ def result(
     rows = trained.optim.steps * trained.data.batch_rows
     return {
         "id": run.id,
-        "arm": run.arm,
-        "tower": run.tower,
-        "seed": run.seed,
-        "path": run.path,
-        "group": run.group,
+        **dataclasses.asdict(run),
         "dose": arm.point,
         "split": config.split,
         "steps": trained.optim.steps,

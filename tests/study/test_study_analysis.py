@@ -14,6 +14,7 @@ import scipy.stats
 
 from sg4v_jax.errors import RecordError
 from sg4v_jax.study import contrasts, gates, measures, results, totals
+from sg4v_jax.study.accuracy import FIVE
 from sg4v_jax.study.analysis import Analysis, analyse, as_json
 from sg4v_jax.study.results import Design
 from tests.study import made_up
@@ -186,7 +187,7 @@ def test_without_a_plan_gaps_between_paired_arms_are_still_seen(tmp_path):
 def test_gates_need_slots_and_an_interval_above_blind_guessing(tmp_path):
     a = analysis(tmp_path / "good", plan=main_rows())
     assert a.trained is True and all(g.learnt for g in a.gates)
-    assert a.learnt == measures.FIVE
+    assert a.learnt == FIVE
     row = a.row("detailed").measures
     assert row["average_learnt"].mean == pytest.approx(row["average"].mean)
     low = analysis(tmp_path / "low", plan=main_rows(), verbs=0.7)

@@ -42,7 +42,7 @@ def test_what_cannot_be(change, choice, said):
         runs([dict(ROW, **change)], **choice)
 
 
-def test_the_issue_asks_for_these_arms():
+def test_every_arm_has_its_seeds():
     """The small study holds every arm, control and dose, with as many seeds as were planned."""
     c = small.get_config()
     seeds = collections.defaultdict(set)

@@ -11,6 +11,7 @@ from sg4v_jax.configs.study import base
 
 from sg4v_jax.errors import ConfigError
 from sg4v_jax.study import data, pictures, records
+from sg4v_jax.study.accuracy import ASKED
 from sg4v_jax.study.design import ARMS, runs
 from sg4v_jax.world.aspects import captions, reader
 from sg4v_jax.world.aspects.scene import WorldSettings, sample_scene
@@ -178,7 +179,7 @@ def test_pretraining_tells_no_event_of_a_picture():
 
 def test_what_is_asked_says_what_its_options_claim(scenes):
     rows = records.asked(scenes[:20], settings=WORLD)
-    assert {r["form"] for r in rows} == set(records.FORMS)
+    assert {r["form"] for r in rows} == set(ASKED)
     for row in rows:
         assert row["answer"] in row["options"] and row["video"].endswith(".png")
         assert len(row["claims"]) == (1 if row["form"] == "yesno" else len(row["options"]))
