@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sg4v_jax.errors import RecordError
-from sg4v_jax.report import stats
+from sg4v_jax.report import bootstrap, stats
 
 MEANING = {
     "recall": "share of true events that are told rightly",
@@ -118,7 +118,7 @@ def event_scores(
     for name, (above, below) in _RATIOS.items():
         columns = [[getattr(c, above), getattr(c, below)] for c in counts.values()]
         if sum(column[1] for column in columns):
-            scores[name] = stats.cluster_bootstrap(
+            scores[name] = bootstrap.cluster_bootstrap(
                 columns, groups, statistic=_ratio, draws=draws, seed=seed
             )
     return scores

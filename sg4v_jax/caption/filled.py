@@ -15,7 +15,7 @@ from sg4v_jax import files
 from sg4v_jax.caption.compare import CRITERIA, SIDES
 from sg4v_jax.caption.event_scores import as_json
 from sg4v_jax.errors import RecordError
-from sg4v_jax.report import stats
+from sg4v_jax.report import bootstrap, stats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _one(a: Sequence[int], b: Sequence[int], judgements: Sequence[Judgement]) ->
     return {
         "a": float(np.mean(a)),
         "b": float(np.mean(b)),
-        "difference": as_json(stats.paired_cluster_bootstrap(a, b, videos, seed=0)),
+        "difference": as_json(bootstrap.paired_cluster_bootstrap(a, b, videos, seed=0)),
         "wins": wins,
         "ties": len(by_video) - decided,
         "losses": losses,

@@ -18,7 +18,7 @@ from sg4v_jax.caption.event_scores import EventCounts, as_json, event_scores
 from sg4v_jax.caption.judge import judge_events
 from sg4v_jax.caption.world_events import read_world_caption
 from sg4v_jax.errors import ConfigError, RecordError
-from sg4v_jax.report import stats
+from sg4v_jax.report import bootstrap, stats
 from sg4v_jax.world.dataset import read_truth
 
 TOKENS = ("own", "ptb")
@@ -178,4 +178,4 @@ def _split(
 
 def _mean(scores: Mapping[str, float], clusters: Mapping[str, str]) -> stats.Estimate:
     values = np.array(list(scores.values()))
-    return stats.cluster_bootstrap(values, [clusters[name] for name in scores], seed=0)
+    return bootstrap.cluster_bootstrap(values, [clusters[name] for name in scores], seed=0)

@@ -15,7 +15,8 @@ import numpy as np
 
 from sg4v_jax import files
 from sg4v_jax.errors import RecordError
-from sg4v_jax.report.stats import Estimate, cluster_bootstrap
+from sg4v_jax.report.bootstrap import cluster_bootstrap
+from sg4v_jax.report.stats import Estimate
 from sg4v_jax.world.parse import match_answer
 
 CONDITIONS = ("as_filmed", "other_video", "shuffled_frames")

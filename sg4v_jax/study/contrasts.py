@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from sg4v_jax.report import stats
+from sg4v_jax.report import bootstrap, stats
 from sg4v_jax.study import totals
 from sg4v_jax.study.measures import Mean, Row, mean_of
 from sg4v_jax.study.results import Design, shown_dose
@@ -221,7 +221,7 @@ def _bootstrap(
         return math.nan, math.nan
     sums = totals.stacked([[(run, answers[run.id]) for run in members] for members in runs])
     statistic = totals.weighted_average([weight for weight, _ in own])
-    found = stats.hierarchical_bootstrap(
+    found = bootstrap.hierarchical_bootstrap(
         sums, statistic=statistic, shared=True, draws=draws, seed=SEED
     )
     return found.low, found.high

@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from sg4v_jax.errors import ConfigError, RecordError
-from sg4v_jax.report import stats
+from sg4v_jax.report import bootstrap, stats
 
 
 @pytest.mark.parametrize("successes, n", [(0, 7), (3, 10), (10, 10), (480, 1000)])
@@ -45,7 +45,7 @@ def test_bootstrap_matches_the_exact_distribution():
         for pick in itertools.product(range(4), repeat=4)
     )
     for level in (0.5, 0.8, 0.93):
-        found = stats.cluster_bootstrap(values, clusters, draws=60_000, level=level, seed=3)
+        found = bootstrap.cluster_bootstrap(values, clusters, draws=60_000, level=level, seed=3)
         # the share of the 256 equally likely draws outside each bound
         below = np.searchsorted(exact, found.low - 1e-12) / 256
         at_most = np.searchsorted(exact, found.low + 1e-12) / 256
@@ -59,7 +59,7 @@ def test_bootstrap_matches_the_exact_distribution():
 
 def test_bootstrap_of_many_single_clusters_nears_the_normal_interval():
     values = np.random.default_rng(0).normal(3, 2, 4000)
-    found = stats.cluster_bootstrap(values, np.arange(4000), seed=1)
+    found = bootstrap.cluster_bootstrap(values, np.arange(4000), seed=1)
     half = 1.96 * values.std() / math.sqrt(4000)
     assert found.low == pytest.approx(values.mean() - half, abs=0.1 * half)
     assert found.high == pytest.approx(values.mean() + half, abs=0.1 * half)
@@ -68,14 +68,14 @@ def test_bootstrap_of_many_single_clusters_nears_the_normal_interval():
 def test_bootstrap_is_a_function_of_its_seed_and_not_of_order_or_chunks(monkeypatch):
     rng = np.random.default_rng(5)
     values, clusters = rng.random(60), rng.integers(12, size=60)
-    first = stats.cluster_bootstrap(values, clusters, seed=7)
-    assert stats.cluster_bootstrap(values, clusters, seed=7) == first
-    assert stats.cluster_bootstrap(values, clusters, seed=8) != first
+    first = bootstrap.cluster_bootstrap(values, clusters, seed=7)
+    assert bootstrap.cluster_bootstrap(values, clusters, seed=7) == first
+    assert bootstrap.cluster_bootstrap(values, clusters, seed=8) != first
     order = rng.permutation(60)
-    shuffled = stats.cluster_bootstrap(values[order], clusters[order], seed=7)
+    shuffled = bootstrap.cluster_bootstrap(values[order], clusters[order], seed=7)
     assert (shuffled.low, shuffled.high) == pytest.approx((first.low, first.high), abs=1e-12)
-    monkeypatch.setattr(stats, "_CHUNK", 12 * 64)
-    assert stats.cluster_bootstrap(values, clusters, seed=7) == first
+    monkeypatch.setattr(bootstrap, "_CHUNK", 12 * 64)
+    assert bootstrap.cluster_bootstrap(values, clusters, seed=7) == first
 
 
 def _simulated_coverage(interval, *, runs: int) -> float:
@@ -92,7 +92,7 @@ def _simulated_coverage(interval, *, runs: int) -> float:
 
 def test_cluster_bootstrap_covers_where_an_unclustered_interval_does_not():
     clustered = _simulated_coverage(
-        lambda v, c, seed: stats.cluster_bootstrap(v, c, draws=400, seed=seed), runs=400
+        lambda v, c, seed: bootstrap.cluster_bootstrap(v, c, draws=400, seed=seed), runs=400
     )
     naive = _simulated_coverage(lambda v, c, seed: stats.wilson(int(v.sum()), len(v)), runs=400)
     assert 0.91 <= clustered <= 0.98
@@ -104,20 +104,20 @@ def test_paired_bootstrap_equals_the_bootstrap_of_differences_and_is_narrower():
     clusters = np.repeat([f"video {i}" for i in range(50)], 4)
     easy = np.repeat(rng.random(50), 4)
     a, b = easy + 0.1 + rng.normal(0, 0.05, 200), easy + rng.normal(0, 0.05, 200)
-    paired = stats.paired_cluster_bootstrap(a, b, clusters, seed=4)
-    direct = stats.cluster_bootstrap(a - b, clusters, seed=4)
+    paired = bootstrap.paired_cluster_bootstrap(a, b, clusters, seed=4)
+    direct = bootstrap.cluster_bootstrap(a - b, clusters, seed=4)
     assert (paired.value, paired.low, paired.high) == pytest.approx(
         (direct.value, direct.low, direct.high), abs=1e-12
     )
     assert paired.excludes(0) and not paired.excludes(0.1)
-    alone = stats.cluster_bootstrap(a, clusters, seed=4)
+    alone = bootstrap.cluster_bootstrap(a, clusters, seed=4)
     assert paired.high - paired.low < 0.2 * (alone.high - alone.low)
 
 
 def test_bootstrap_of_a_statistic_of_two_means():
     rng = np.random.default_rng(6)
     a, b = rng.random(90) + 1, rng.random(90) + 2
-    found = stats.cluster_bootstrap(
+    found = bootstrap.cluster_bootstrap(
         np.stack([a, b], axis=1), np.arange(90), statistic=lambda m: m[:, 1] / m[:, 0], seed=0
     )
     assert found.value == pytest.approx(b.mean() / a.mean())
@@ -125,22 +125,22 @@ def test_bootstrap_of_a_statistic_of_two_means():
 
 
 def test_one_cluster_has_a_value_but_no_interval():
-    found = stats.cluster_bootstrap([1, 0, 1, 1], ["x"] * 4, seed=0)
+    found = bootstrap.cluster_bootstrap([1, 0, 1, 1], ["x"] * 4, seed=0)
     assert found.value == 0.75 and math.isnan(found.low) and math.isnan(found.high)
     assert not found.excludes(0.1)
 
 
 def test_bootstrap_names_bad_input():
     with pytest.raises(RecordError, match="values is empty"):
-        stats.cluster_bootstrap([], [], seed=0)
+        bootstrap.cluster_bootstrap([], [], seed=0)
     with pytest.raises(RecordError, match="3 values but 2 clusters"):
-        stats.cluster_bootstrap([1, 0, 1], ["a", "b"], seed=0)
+        bootstrap.cluster_bootstrap([1, 0, 1], ["a", "b"], seed=0)
     with pytest.raises(RecordError, match=r"values\[1\] = \[nan\] is not finite \(2 such\)"):
-        stats.cluster_bootstrap([1, np.nan, np.inf], ["a", "b", "c"], seed=0)
+        bootstrap.cluster_bootstrap([1, np.nan, np.inf], ["a", "b", "c"], seed=0)
     with pytest.raises(ConfigError, match="draws=0"):
-        stats.cluster_bootstrap([1, 0], ["a", "b"], draws=0, seed=0)
+        bootstrap.cluster_bootstrap([1, 0], ["a", "b"], draws=0, seed=0)
     with pytest.raises(RecordError, match=r"a has shape \(2, 1\) and b \(3, 1\)"):
-        stats.paired_cluster_bootstrap([1, 0], [1, 0, 1], ["a", "b"], seed=0)
+        bootstrap.paired_cluster_bootstrap([1, 0], [1, 0, 1], ["a", "b"], seed=0)
 
 
 @pytest.mark.parametrize("b, c", [(0, 0), (0, 5), (5, 0), (3, 3), (4, 7), (9, 2)])
@@ -227,10 +227,10 @@ def _mean_of_groups(means):
 def test_grouped_bootstrap_of_one_group_is_the_plain_one():
     rng = np.random.default_rng(0)
     values, clusters = rng.integers(0, 2, 300), rng.integers(0, 40, 300)
-    one = stats.grouped_cluster_bootstrap(
+    one = bootstrap.grouped_cluster_bootstrap(
         values, clusters, np.zeros(300, int), statistic=_mean_of_groups, draws=8000, seed=1
     )
-    plain = stats.cluster_bootstrap(values, clusters, draws=8000, seed=2)
+    plain = bootstrap.cluster_bootstrap(values, clusters, draws=8000, seed=2)
     assert one.value == plain.value and one.n == 300 and one.clusters == 40
     assert (one.low, one.high) == pytest.approx((plain.low, plain.high), abs=0.01)
 
@@ -241,11 +241,11 @@ def test_grouped_bootstrap_draws_a_cluster_in_all_groups_at_once():
     right = np.arange(20) % 2
     values, clusters = np.concatenate([right, 1 - right]), np.tile(np.arange(20), 2)
     groups = np.repeat([0, 1], 20)
-    found = stats.grouped_cluster_bootstrap(
+    found = bootstrap.grouped_cluster_bootstrap(
         values, clusters, groups, statistic=_mean_of_groups, seed=0
     )
     assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
-    first = stats.grouped_cluster_bootstrap(
+    first = bootstrap.grouped_cluster_bootstrap(
         values, clusters, groups, statistic=lambda m: m[:, 0, 0], seed=0
     )
     assert first.high - first.low > 0.3
@@ -254,7 +254,7 @@ def test_grouped_bootstrap_draws_a_cluster_in_all_groups_at_once():
 def test_grouped_bootstrap_weighs_groups_not_observations():
     # group 0: 90 of 90 right; group 1: 0 of 10
     values, groups = [1.0] * 90 + [0.0] * 10, [0] * 90 + [1] * 10
-    found = stats.grouped_cluster_bootstrap(
+    found = bootstrap.grouped_cluster_bootstrap(
         values, list(range(100)), groups, statistic=_mean_of_groups, seed=0
     )
     assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
@@ -262,7 +262,7 @@ def test_grouped_bootstrap_weighs_groups_not_observations():
 
 def test_grouped_bootstrap_of_paired_columns_and_bad_input():
     pair = np.array([[1, 0], [1, 1], [0, 0], [1, 0]], float)
-    found = stats.grouped_cluster_bootstrap(
+    found = bootstrap.grouped_cluster_bootstrap(
         pair,
         list("abca"),
         [0, 0, 1, 1],
@@ -270,12 +270,14 @@ def test_grouped_bootstrap_of_paired_columns_and_bad_input():
         seed=0,
     )
     assert found.value == 0.5 and found.low <= 0.5 <= found.high
-    alone = stats.grouped_cluster_bootstrap(
+    alone = bootstrap.grouped_cluster_bootstrap(
         [1, 0], ["a", "a"], [0, 0], statistic=_mean_of_groups, seed=0
     )
     assert alone.value == 0.5 and math.isnan(alone.low)
     with pytest.raises(RecordError, match="2 values, 1 clusters"):
-        stats.grouped_cluster_bootstrap([1, 0], ["a"], [0, 0], statistic=_mean_of_groups, seed=0)
+        bootstrap.grouped_cluster_bootstrap(
+            [1, 0], ["a"], [0, 0], statistic=_mean_of_groups, seed=0
+        )
 
 
 def _share(totals):
@@ -303,7 +305,7 @@ def test_hierarchical_bootstrap_matches_the_exact_distribution(shared):
     sums = np.array([[[1, 2], [0, 1], [2, 3]], [[2, 2], [0.5, 1], [1, 3]]], float)
     exact = _nested(sums, shared=shared)
     for level in (0.5, 0.9):
-        found = stats.hierarchical_bootstrap(
+        found = bootstrap.hierarchical_bootstrap(
             sums, statistic=_share, shared=shared, draws=60_000, level=level, seed=5
         )
         for bound, target in ((found.low, 0.5 - level / 2), (found.high, 0.5 + level / 2)):
@@ -319,8 +321,8 @@ def test_a_shared_draw_keeps_what_a_video_does_to_every_seed():
     noise = 0.01 * np.random.default_rng(1).normal(size=(5, 300))
     sums = np.stack([video + noise, np.ones((5, 300))], axis=-1)
     options = {"statistic": _share, "draws": 2000, "seed": 1}
-    together = stats.hierarchical_bootstrap(sums, shared=True, **options)
-    apart = stats.hierarchical_bootstrap(sums, shared=False, **options)
+    together = bootstrap.hierarchical_bootstrap(sums, shared=True, **options)
+    apart = bootstrap.hierarchical_bootstrap(sums, shared=False, **options)
     width = 2 * 1.96 * video.std() / math.sqrt(300)
     assert together.high - together.low == pytest.approx(width, rel=0.08)
     assert apart.high - apart.low == pytest.approx(width / math.sqrt(5), rel=0.08)
@@ -329,17 +331,17 @@ def test_a_shared_draw_keeps_what_a_video_does_to_every_seed():
 def test_hierarchical_bootstrap_is_a_function_of_its_seed_and_refuses_what_it_cannot_use():
     sums = np.random.default_rng(2).uniform(1, 2, size=(3, 20, 2))
     options = {"statistic": _share, "shared": False, "draws": 300}
-    first = stats.hierarchical_bootstrap(sums, seed=7, **options)
-    assert stats.hierarchical_bootstrap(sums, seed=7, **options) == first
-    assert stats.hierarchical_bootstrap(sums, seed=8, **options) != first
+    first = bootstrap.hierarchical_bootstrap(sums, seed=7, **options)
+    assert bootstrap.hierarchical_bootstrap(sums, seed=7, **options) == first
+    assert bootstrap.hierarchical_bootstrap(sums, seed=8, **options) != first
     for few in (sums[:1], sums[:, :1]):
-        found = stats.hierarchical_bootstrap(few, seed=7, **options)
+        found = bootstrap.hierarchical_bootstrap(few, seed=7, **options)
         assert math.isnan(found.low) and math.isnan(found.high) and found.value > 0
     with pytest.raises(RecordError, match=r"shape \(3, 20\)"):
-        stats.hierarchical_bootstrap(sums[..., 0], seed=7, **options)
+        bootstrap.hierarchical_bootstrap(sums[..., 0], seed=7, **options)
     sums[0, 0, 0] = np.nan
     with pytest.raises(RecordError, match="not all finite"):
-        stats.hierarchical_bootstrap(sums, seed=7, **options)
+        bootstrap.hierarchical_bootstrap(sums, seed=7, **options)
 
 
 @pytest.mark.parametrize("n, spread", [(3, 2.0), (5, 1.0), (8, 0.03)])

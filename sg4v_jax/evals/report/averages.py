@@ -19,7 +19,8 @@ import numpy as np
 from sg4v_jax.evals.report.runs import Row, Run
 from sg4v_jax.evals.videobench.questions import DATASETS, LEVELS
 from sg4v_jax.evals.videobench.scoring import WEIGHTED
-from sg4v_jax.report.stats import Estimate, cluster_bootstrap, grouped_cluster_bootstrap, wilson
+from sg4v_jax.report.bootstrap import cluster_bootstrap, grouped_cluster_bootstrap
+from sg4v_jax.report.stats import Estimate, wilson
 
 DRAWS = 2000
 _SAME = 1e-6  # share of the scale by which a value formed anew may differ

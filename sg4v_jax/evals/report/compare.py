@@ -14,13 +14,8 @@ import numpy as np
 
 from sg4v_jax.evals.report.averages import plain_name, rule_of
 from sg4v_jax.evals.report.runs import Row, Run
-from sg4v_jax.report.stats import (
-    Estimate,
-    holm,
-    mcnemar_exact,
-    mcnemar_midp,
-    paired_cluster_bootstrap,
-)
+from sg4v_jax.report.bootstrap import paired_cluster_bootstrap
+from sg4v_jax.report.stats import Estimate, holm, mcnemar_exact, mcnemar_midp
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
