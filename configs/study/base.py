@@ -56,7 +56,8 @@ def train() -> ml_collections.ConfigDict:
     c.data.preamble = ""
     c.data.visual = "overview"
     c.data.band = 0
-    c.data.positions = 100
+    c.data.positions = 100  # the longest true caption needs 97
+    c.data.too_long = "truncate"  # a captioner's may be longer; results count what is cut
     c.data.tiles = 1
     c.data.scored = 64
     c.data.batch_rows = 8

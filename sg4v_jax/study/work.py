@@ -205,7 +205,7 @@ def config_hash(trained: ml_collections.ConfigDict, *, out: str) -> str:
 
 
 def seen(trained: ml_collections.ConfigDict, folder: str) -> dict[str, Any]:
-    """Samples and trained tokens of a run, by part."""
+    """Samples and trained tokens of a run, by part, and how many records are cut to a row."""
     from sg4v_jax.tasks import run_setup
 
     quiet = Console(file=open(os.devnull, "w"))  # noqa: SIM115
@@ -219,7 +219,7 @@ def seen(trained: ml_collections.ConfigDict, folder: str) -> dict[str, Any]:
             part = rows.index.records[number].part
             samples[part] = samples.get(part, 0) + 1
             tokens[part] = tokens.get(part, 0) + int(rows.index.lengths[number, 2])
-    return {"records": samples, "trained_tokens": tokens}
+    return {"records": samples, "trained_tokens": tokens, "records_cut": rows.index.truncated}
 
 
 def curve(log: str) -> list[list[float]]:

@@ -77,6 +77,7 @@ def check_results(out: pathlib.Path) -> None:
     wanted = runs(smoke.get_config().rows, arms=["vqa", "detailed"], seeds=[901])
     assert [r["id"] for r in rows] == [r.id for r in wanted]
     for row in rows:
+        assert row["records_cut"] == 0, "true captions fit"
         assert row["rows"] == sum(row["records"].values()) == 160
         assert 0 <= row["accuracy"]["right"]["average"] <= 1 and row["curve"]
         assert not {"seconds", "wall_seconds"} & set(row), "no time is in a result"

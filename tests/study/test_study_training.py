@@ -50,6 +50,7 @@ def test_every_arm_is_a_config(name):
         if ARMS[run.arm].style:
             assert drawn["vqa"] == pytest.approx(drawn["captions"])
             assert c.data.parts[1]["loss_weight"] == study.caption_weight
+        assert c.data.too_long == "truncate", "a captioner says what it likes"
         assert c.run.seed == run.seed and c.model.init == f"OUT/bases/{run.base}"
         run_setup.parts_of(c.data)
         if not c.model.lora.rank:
