@@ -59,7 +59,7 @@ def train() -> ml_collections.ConfigDict:
     c.data.positions = 100  # the longest true caption needs 97
     c.data.too_long = "truncate"  # a captioner's may be longer; results count what is cut
     c.data.tiles = 1
-    c.data.scored = 64
+    c.data.scored = 84  # all that is not a picture's
     c.data.batch_rows = 8
     c.optim.rules = (
         ("tower.embeddings.patch", "patches"),

@@ -15,7 +15,8 @@ def get_config(arg: str = ""):
     c.counts.update(reading=60, sheets=60, captions=40, dev=12, test=4)
     c.asked.update(captions=4)
     c.steps = 20
-    c.train.data.positions = 128  # few texts make a tokenizer of short pieces
+    # Few texts make a tokenizer of short pieces.
+    c.train.data.positions, c.train.data.scored = 128, 112
     c.train.optim.warmup_ratio = 0.1
     c.train.run.save_every = 10
     for stage in c.stages.values():
