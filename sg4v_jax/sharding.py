@@ -16,6 +16,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from sg4v_jax import chips
 from sg4v_jax.errors import ConfigError
 
 AXES = ("data", "fsdp", "tensor", "context")
@@ -209,25 +210,13 @@ def platform() -> str:
     return jax.default_backend() if device is None else device.platform
 
 
-# What a TPU calls itself -> its generation.
-GENERATIONS = {
-    "TPU v4": "v4",
-    "TPU v5 lite": "v5e",
-    "TPU v5e": "v5e",
-    "TPU v5": "v5p",
-    "TPU v5p": "v5p",
-    "TPU v6 lite": "v6e",
-    "TPU v6e": "v6e",
-    "TPU7x": "v7x",
-}
-
-
 def generation() -> str | None:
     """The TPU generation of the mesh in use: "v5p"; its device's name if unknown; None off TPU."""
     if platform() != "tpu":
         return None
     device = jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
-    return GENERATIONS.get(device.device_kind, device.device_kind)
+    chip = chips.of_kind(device.device_kind)
+    return chip.name if chip else device.device_kind
 
 
 def batch_shard(mesh: Mesh) -> tuple[int, int]:

@@ -48,6 +48,7 @@ VERBS = {
     "eval lmms_tasks": ("eval_lmms_tasks", "tell where the tasks for lmms-eval lie"),
     "eval report": ("eval_report", "put scored runs beside the published numbers, on one page"),
     "study run": ("study_run", "run a caption-quality study: arms by seeds, resumable"),
+    "study probe": ("study_probe", "what a linear map reads in a study's vision towers"),
     "study report": ("study_report", "a caption study's results: verdict, intervals, figures"),
     "world make": ("world_make", "render a data set of videos with captions and questions"),
     "world benchmark": ("world_benchmark", "make a small benchmark in the files of a real one"),

@@ -12,6 +12,7 @@ from absl import flags
 from ml_collections import config_flags
 from rich.console import Console
 
+from sg4v_jax.cli.study_flags import chosen_seeds
 from sg4v_jax.errors import ConfigError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "the study", lock_config=True)
@@ -28,8 +29,7 @@ _RETRY = flags.DEFINE_bool("retry_failed", False, "try again what failed")
 def main(argv: list[str]) -> int:
     if _CONFIG.value is None or not _OUT.value:
         raise ConfigError("study run needs --config and --out", mend="see `sg4v study run --help`")
-    if bad := [s for s in _SEEDS.value if not s.isdecimal()]:
-        raise ConfigError(f"--seeds: {bad[0]!r} is no number", mend="write --seeds=1,2")
+    seeds = chosen_seeds(_SEEDS.value)
     from sg4v_jax.cli.runtime import compile_cache_folder
     from sg4v_jax.study.run import run
 
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
         _CONFIG.value,
         out=_OUT.value,
         arms=_ARMS.value,
-        seeds=[int(s) for s in _SEEDS.value],
+        seeds=seeds,
         jobs=_JOBS.value,
         lease=_LEASE.value,
         retry_failed=_RETRY.value,

@@ -12,7 +12,7 @@ evaluate.py     a model's answers to the questions of a split, in a file and in 
                 with videos.py, has the model describe clips with captioning.py, counts with accuracy.py
 slots.py        which words of true captions a model predicts that only the clip can give
 guessers.py     what the texts of questions give away without a clip
-probe.py        what a linear map reads in the features of the tower
+probe.py        what a linear map reads in the features of the tower; probing.py: of all towers
 results.py      what a study has left in its folder
 measures.py     a run's numbers by name, and their means over seeds
 analysis.py     all numbers of a report: contrasts.py, gates.py, doses.py; totals.py by video

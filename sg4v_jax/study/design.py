@@ -18,6 +18,7 @@ TOWERS = ("frozen", "unlocked")
 PATHS = ("grid", "frames")
 GROUPS = ("main", "control", "dose", "captioner", "path", "tuning")
 ITEMS = 1600  # questions that most arms train on
+BASE = "base"  # stands for an arm where towers of the pre-trained models are told of
 
 
 @dataclasses.dataclass(frozen=True)

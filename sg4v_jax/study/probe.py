@@ -25,7 +25,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sg4v_jax import files
 from sg4v_jax.errors import ConfigError
 from sg4v_jax.study import pictures
 from sg4v_jax.study.likelihood import Scorer
@@ -35,8 +34,6 @@ from sg4v_jax.world.aspects.scene import (
     DIRECTIONS,
     SAMPLED,
     Scene,
-    WorldSettings,
-    sample_scene,
     state,
     view,
 )
@@ -59,13 +56,11 @@ class Read(NamedTuple):
 def probe(
     model: str | os.PathLike | Scorer,
     *,
+    scenes: Sequence[Scene],
     data: str | os.PathLike,
-    split: str,
-    world: WorldSettings,
     path: str = "grid",
-    clips: int | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Reads the clips of a split whose pictures are there, the first `clips` of them.
+    """Reads the clips of `scenes`, whose pictures are in the data folder.
 
     Returns:
       For each of the four things: value, chance, and the number of held-out clips.
@@ -74,22 +69,13 @@ def probe(
       ConfigError: fewer than 40 clips.
     """
     scorer = model if isinstance(model, Scorer) else Scorer.load(model)
-    scenes = scenes_there(data, split=split, world=world)[:clips]
     if len(scenes) < 10 * FOLDS:
         raise ConfigError(
-            f"{data}: {len(scenes)} clips of split {split!r} are too few to probe",
-            mend=f"make at least {10 * FOLDS}",
+            f"{len(scenes)} clips are too few to probe", mend=f"take at least {10 * FOLDS}"
         )
     videos = Videos(scorer.show, data=data, path=path)
     found = features(scorer, [pictures.clip_file(scene) for scene in scenes], videos=videos)
     return {name: one._asdict() for name, one in readings(found, scenes).items()}
-
-
-def scenes_there(data: str | os.PathLike, *, split: str, world: WorldSettings) -> list[Scene]:
-    """The scenes of a split whose pictures are in the data folder, by seed."""
-    stems = [p.stem for p in (files.path(data) / "pictures").glob(f"{split}-*.png")]
-    seeds = sorted(int(stem.removeprefix(f"{split}-")) for stem in stems)
-    return [sample_scene(seed, split=split, settings=world) for seed in seeds]
 
 
 def features(scorer: Scorer, clips: Sequence[str], *, videos: Videos) -> np.ndarray:

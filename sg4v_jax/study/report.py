@@ -49,7 +49,8 @@ def write(out: str | os.PathLike, *, pilots: Sequence[str | os.PathLike] = ()) -
         page = open_page(place / name, "The caption-quality study", subtitle=_subtitle(found))
         _fill(page, study, found, said=said, cards=cards)
         page.save(place / name)
-    files.write_json(place / "report.json", {"verdict": said, **analysis.as_json(found)})
+    known = {"verdict": said, **analysis.as_json(found), "probes": list(study.probes)}
+    files.write_json(place / "report.json", known)
     return found
 
 
@@ -98,6 +99,9 @@ def _fill(
     if a.losses:
         page.section("Learning curves")
         report_figures.losses(page, a)
+    if study.probes:
+        page.section("What the vision tower's features hold")
+        report_appendix.probe_table(page, study)
     _examples(page, cards)
     _rest(page, study, a)
 

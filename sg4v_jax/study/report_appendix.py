@@ -1,9 +1,14 @@
-"""The tables behind a study's claims: gates, dose curves, compute, pilots."""
+"""The tables behind a study's claims: gates, dose curves, probes, compute, pilots."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from sg4v_jax.study.analysis import Analysis
+from sg4v_jax.study.design import BASE
 from sg4v_jax.study.gates import BAR
+from sg4v_jax.study.measures import Mean, mean_of
 from sg4v_jax.study.report_tables import PLUS_MINUS, TITLES, AnyPage, percent, shown
 from sg4v_jax.study.results import Study, shown_dose
 from sg4v_jax.study.verdict import interval, points
@@ -13,6 +18,13 @@ KINDS = {
     "omission": "events left out",
     "false": "false events",
     "vqa_items": "questions",
+}
+
+PROBED = {
+    "colour": "colour",
+    "place": "place, R²",
+    "direction": "direction, all frames",
+    "direction_by_places": "direction, from places",
 }
 
 
@@ -53,6 +65,34 @@ def dose_table(page: AnyPage, a: Analysis) -> None:
         "in points, with its t interval.",
         align="lrrrr",
     )
+
+
+def probe_table(page: AnyPage, study: Study) -> None:
+    """What a linear map reads in the features of each kind of tower."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for line in study.probes:
+        groups.setdefault((line["arm"], line["path"]), []).append(line)
+    rows = []
+    for (arm, path), lines in groups.items():
+        name = "pre-trained base; frozen ViT" if arm == BASE else TITLES.get(arm, arm)
+        cells = [shown(_read(lines, thing, "value")) for thing in PROBED]
+        rows.append([name, path, str(len(lines)), *cells])
+    chance = [shown(_read(study.probes, thing, "chance")) for thing in PROBED]
+    rows.append(["knows nothing", "–", "–", *(cell.split(" ")[0] for cell in chance)])
+    page.table(
+        ["tower of", "path", "seeds", *PROBED.values()],
+        rows,
+        caption="Ridge regression on the tower's features, on held-out clips that no model of the seed "
+        f"was trained on; accuracy in %, R² of the place in %; {PLUS_MINUS} Direction from all frames "
+        "asks whether the tower compares frames; from places, whether a reader of single frames could.",
+        align="llrrrrr",
+        highlight=[len(rows) - 1],
+    )
+
+
+def _read(lines: Iterable[Mapping[str, Any]], thing: str, what: str) -> Mean | None:
+    values = [line["read"][thing][what] for line in lines if thing in line["read"]]
+    return mean_of(dict(enumerate(values))) if values else None
 
 
 def compute_table(page: AnyPage, a: Analysis, study: Study) -> None:

@@ -74,6 +74,7 @@ class Study:
       guesser: the scores of the prior-only guesser on the split, or None.
       compute: lines of `compute.jsonl`.
       pilots: (file, line) of every pilot run.
+      probes: lines of `probe.jsonl`, as far as there.
     """
 
     out: str
@@ -87,6 +88,7 @@ class Study:
     guesser: Mapping[str, Any] | None
     compute: tuple[Mapping[str, Any], ...]
     pilots: tuple[tuple[str, Mapping[str, Any]], ...]
+    probes: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def missing(self) -> list[Run]:
@@ -146,6 +148,7 @@ def read(out: str | os.PathLike, *, pilots: Sequence[str | os.PathLike] = ()) ->
         guesser=guesser.get(split),
         compute=tuple(_compute(place / "compute.jsonl")),
         pilots=tuple((files.path(p).name, r) for p in [*own, *pilots] for r in _pilots(p)),
+        probes=tuple(_probes(place / "probe.jsonl")),
     )
 
 
@@ -235,6 +238,18 @@ def _compute(name: Any) -> list[dict]:
         for field in ("cpu_seconds", "wall_seconds"):
             if not _number(line.get(field, 0)):
                 raise _bad(f"{name}: line {number}", field, line[field])
+    return lines
+
+
+def _probes(name: Any) -> list[dict]:
+    """Lines of probed towers: of each thing read, a value and what knows nothing gets."""
+    lines = _optional(name)
+    for number, line in enumerate(lines, 1):
+        where = f"{name}: line {number}"
+        _need(line, ("id", "arm", "seed", "path", "read"), where=where)
+        for thing, one in line["read"].items():
+            if not _number(one.get("value")) or not _number(one.get("chance")):
+                raise _bad(where, f"read.{thing}", one, mend="probe that tower again")
     return lines
 
 

@@ -12,7 +12,7 @@ from sg4v_jax.study import probe
 from sg4v_jax.study.likelihood import Scorer
 from sg4v_jax.study.videos import Videos
 from sg4v_jax.world.aspects.scene import COLOURS, SAMPLED, sample_scene, state
-from tests.study.conftest import WORLD, random_model, study_config
+from tests.study.conftest import WORLD, random_model, scenes_of, study_config
 
 IMAGE = {"grid": 96, "frames": 24}
 SCENES = [sample_scene(n, split="train", settings=WORLD) for n in range(280)]
@@ -84,13 +84,11 @@ def test_features_are_those_of_each_frames_own_patches(data, path):
     np.testing.assert_allclose(found[1, 6], expected, atol=1e-4)
 
 
-def test_a_probe_of_a_model(data, tmp_path):
+def test_a_probe_of_a_model(data):
     scorer = Scorer(*random_model(data, config=study_config()))
     with pytest.raises(ConfigError, match="10 clips"):
-        probe.probe(scorer, data=data, split="dev", world=WORLD)
-    scenes = probe.scenes_there(data, split="train", world=WORLD)
-    assert [s.seed for s in scenes] == list(range(44))
-    found = probe.probe(scorer, data=data, split="train", world=WORLD)
+        probe.probe(scorer, scenes=scenes_of("dev", count=10), data=data)
+    found = probe.probe(scorer, scenes=scenes_of("train", count=44), data=data)
     assert list(found) == ["colour", "place", "direction", "direction_by_places"]
     assert found["colour"]["clips"] == 11
     json.dumps(found)
