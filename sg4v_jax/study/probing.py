@@ -58,7 +58,7 @@ def probe_study(
         )
         about = dict(arm=arm, seed=run.seed, path=run.path, clips_of=other)
         lines.append({"id": os.path.basename(folder), **about, "read": read})
-        console.print(shown(lines[-1]), markup=False, highlight=False)
+        console.print(shown(lines[-1]), markup=False, highlight=False, soft_wrap=True)
     if not lines:
         raise ConfigError(f"{place}: no tower of the choice is trained", mend="run the study first")
     files.write_atomic(place / FILE, "".join(json.dumps(line) + "\n" for line in lines))
