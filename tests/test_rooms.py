@@ -34,6 +34,7 @@ LEVEL_OF = {room: level for level, rooms in LEVELS.items() for room in rooms}
 SAME_LEVEL = {
     ("files", "errors"),
     ("sharding", "errors"),
+    ("sharding", "chips"),
     ("world", "video.encode"),
     ("__main__", "cli.main"),
 }
