@@ -36,11 +36,11 @@ def get_config(arg: str = ""):
     )
     t.optim.b2 = 0.999
     t.run.save_every = 50
-    # As LLaVA's: the projector alone first, on stills.
+    # As LLaVA's: the projector alone first, on stills, and no branches yet.
     c.stages = dict(
         align=dict(
             parts=dict(sheets=dict()),
-            settings=dict(optim=dict(steps=50)),
+            settings=dict(optim=dict(steps=50), model=dict(lora=dict(rank=0))),
             freeze=("llm", "tower"),
         )
     )

@@ -9,13 +9,15 @@ from sg4v_jax.configs.study import mini, small, smoke
 
 from sg4v_jax import files
 from sg4v_jax.cli import config_flag
+from sg4v_jax.models.lora import LoRA
 from sg4v_jax.models.params import skeleton
-from sg4v_jax.models.video_lm import PRESETS, VideoLM
+from sg4v_jax.models.video_lm import PRESETS
 from sg4v_jax.study import data, training, work
 from sg4v_jax.study.design import ARMS, runs
 from sg4v_jax.sweep import expand
 from sg4v_jax.tasks import run_setup
 from sg4v_jax.train import optim
+from sg4v_jax.weights.store import ModelSettings
 
 STUDIES = {
     "small": small.get_config(),
@@ -27,15 +29,15 @@ STUDIES = {
 
 
 @functools.cache
-def paths_of(preset: str) -> tuple[str, ...]:
-    config = PRESETS[preset]()
-    return tuple(skeleton(lambda key: VideoLM(config, key=key)).shapes)
+def paths_of(preset: str, lora: LoRA | None) -> tuple[str, ...]:
+    settings = ModelSettings(PRESETS[preset](), None, None, lora)
+    return tuple(skeleton(run_setup.builder(settings)).shapes)
 
 
 def groups_of(config) -> dict[str, str]:
-    """The group of each parameter, where no adapters are attached."""
-    assert not config.model.lora.rank
-    return optim.assign(list(paths_of(config.model.preset)), run_setup.rules(config))
+    """The group of each parameter of the model that the config trains, branches among them."""
+    paths = paths_of(config.model.preset, run_setup.lora_of(config))
+    return optim.assign(list(paths), run_setup.rules(config))
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -53,13 +55,9 @@ def test_every_arm_is_a_config(name):
         assert c.data.too_long == "truncate", "a captioner says what it likes"
         assert c.run.seed == run.seed and c.model.init == f"OUT/bases/{run.base}"
         run_setup.parts_of(c.data)
-        if not c.model.lora.rank:
-            trained = set(groups_of(c).values()) - {optim.FROZEN}
-            assert trained == set(c.optim.groups)
-            assert ("tower" in trained) == (run.tower == "unlocked")
-        else:
-            assert ("tower" in c.optim.groups) == (run.tower == "unlocked")
-            assert c.optim.parts.tower == ("full" if run.tower == "unlocked" else "frozen")
+        trained = set(groups_of(c).values()) - {optim.FROZEN}
+        assert trained == set(c.optim.groups)
+        assert ("tower" in trained) == (run.tower == "unlocked")
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -73,8 +71,10 @@ def test_every_stage_is_a_config(name):
             )
             assert c.model.init == "OUT/before" and c.run.seed == seed
             assert all(p["file"].startswith("OUT/data/seed-") for p in c.data.parts)
-            if not c.model.lora.rank:
-                assert optim.FROZEN not in groups_of(c).values(), "pre-training trains everything"
+            groups = groups_of(c)
+            trained = {path.split(".")[0] for path in groups if groups[path] != optim.FROZEN}
+            every = {path.split(".")[0] for path in groups}
+            assert trained == ({"projector"} if name.startswith("mini") else every)
 
 
 def test_the_first_stage_needs_a_tokenizer_and_later_ones_have_it():
