@@ -38,6 +38,7 @@ def main(argv: list[str]) -> int:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
     console = Console()
+    file = config_flags.get_config_filename(flags.FLAGS["config"])
     rows = run(
         _CONFIG.value,
         out=_OUT.value,
@@ -46,6 +47,7 @@ def main(argv: list[str]) -> int:
         jobs=_JOBS.value,
         lease=_LEASE.value,
         retry_failed=_RETRY.value,
+        command=f"sg4v study run --config={file} --out=DIR --jobs={_JOBS.value}",
         console=console,
     )
     failed = [row for row in rows if row.get("error") is not None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -191,11 +191,20 @@ def flow(
     return places, y + _LEGEND_LINE
 
 
-def legend(names: Sequence[str], *, top: float, width: int) -> tuple[list[str], float]:
-    """The series' names with a sample of each line; the markup, and where it ends."""
+def legend(
+    names: Sequence[str], *, top: float, width: int, dots: Collection[int] = ()
+) -> tuple[list[str], float]:
+    """The series' names with a sample of each line; the markup, and where it ends.
+
+    Args:
+      dots: numbers of the series that are a single point.
+    """
     places, bottom = flow(names, top=top, width=width, sample=34)
     parts = []
     for i, (x, y, name) in enumerate(places):
-        parts.append(rule(x, y, x + 26, y, **stroke(i), stroke_width=2.5))
+        if i in dots:
+            parts.append(element("circle", cx=x + 13, cy=y, r=3, fill=stroke(i)["stroke"]))
+        else:
+            parts.append(rule(x, y, x + 26, y, **stroke(i), stroke_width=2.5))
         parts.append(text(name, x + 33, y + 4.5))
     return parts, bottom

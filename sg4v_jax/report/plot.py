@@ -23,6 +23,7 @@ from sg4v_jax.report.svg import Svg, document, element, points, shorten, text, t
 
 WIDTH = 680  # pixels; a page scales charts to its column
 NARROW = 380  # of the layout for phones
+_FEW = 8  # values of a line up to which each is marked
 _LEAST_PLOT = 140  # height that a long legend leaves to the lines
 
 
@@ -86,8 +87,8 @@ def line_chart(
 ) -> Svg:
     """Lines over a common x axis, at most 400 points drawn of each, with its extremes.
 
-    Points are joined in the order of `x`. Values that cannot be drawn (nan, infinite, or not above
-    zero with `y_log`) are left out and counted in the legend.
+    Points are joined in the order of `x`, and marked in a line of few. Values that cannot be drawn
+    (nan, infinite, or not above zero with `y_log`) are left out and counted in the legend.
 
     Args:
       series: the lines; none, or none that can be drawn, gives axes that say so.
@@ -108,7 +109,8 @@ def line_chart(
         names.append(f"{given.name} ({lost} not drawable)" if lost else given.name)
     parts, head = [axes.title_line(title, width=width)], 30.0
     if len(names) > 1 or names != [s.name for s in series]:
-        shown, head = axes.legend(names, top=head, width=width)
+        dots = [i for i, line in enumerate(lines) if len(line.y) == 1]
+        shown, head = axes.legend(names, top=head, width=width, dots=dots)
         parts += shown
     notes = [f"strong: moving average {smooth:g}, faint: raw"] if smooth else []
     for note in [*notes, y_label]:
@@ -293,9 +295,10 @@ def _line(series: Series, frame: Frame, *, index: int, smooth: float | None) -> 
         parts.append(_polyline(frame, series.x, series.y, **faint))
     y = scale.ema(series.y, decay=smooth) if smooth is not None else series.y
     parts.append(_polyline(frame, series.x, y, **style, stroke_width=2))
-    if len(series.y) == 1:  # a line of one point has no length
-        place = {"cx": float(frame.x(series.x[0])), "cy": float(frame.y(series.y[0]))}
-        parts.append(element("circle", **place, r=3, fill=style["stroke"]))
+    if len(series.y) <= _FEW:  # what was measured, apart from what is drawn between
+        for at_x, at_y in zip(frame.x(series.x), frame.y(y), strict=True):
+            place = {"cx": float(at_x), "cy": float(at_y)}
+            parts.append(element("circle", **place, r=3, fill=style["stroke"]))
     return parts
 
 

@@ -46,6 +46,7 @@ def run(
     jobs: int = 1,
     lease: float = 60.0,
     retry_failed: bool = False,
+    command: str = "",
     console: Console,
 ) -> list[dict[str, Any]]:
     """Makes what is missing of a study, and gives its result rows, the failed ones too.
@@ -57,6 +58,7 @@ def run(
       jobs: processes at a time.
       lease: seconds until what a machine left behind is taken up by another.
       retry_failed: try again what failed.
+      command: by which a user would begin the same study, for its report.
 
     Raises:
       WorkdirError: another study is in `out`.
@@ -65,7 +67,7 @@ def run(
     whole = runs(config.rows)
     wanted = runs(config.rows, arms=arms, seeds=seeds)
     out = os.path.abspath(out)
-    _claim(config, out=out)
+    _claim(config, out=out, command=command)
     data.make(config, whole, out=out, jobs=jobs, said=lambda x: console.print(x, markup=False))
     _write_guesser(config, whole, out=out)
     needed = _needed(wanted, whole)
@@ -151,7 +153,7 @@ def _environment(changes: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _claim(config: ml_collections.ConfigDict, *, out: str) -> None:
+def _claim(config: ml_collections.ConfigDict, *, out: str, command: str) -> None:
     """Writes `study.json`, or checks that the same study is there.
 
     Raises:
@@ -169,7 +171,7 @@ def _claim(config: ml_collections.ConfigDict, *, out: str) -> None:
     files.path(out).mkdir(parents=True, exist_ok=True)
     here = machine.describe(("jax", "flax", "optax", "numpy"))
     made = {"commit": here["commit"], "versions": here["versions"], "system": here["system"]}
-    files.write_json(path, {**text, **made})
+    files.write_json(path, {**text, "command": command, **made})
 
 
 def _write_guesser(config: ml_collections.ConfigDict, whole: Sequence[Run], *, out: str) -> None:

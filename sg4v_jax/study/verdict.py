@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
+from sg4v_jax.study.accuracy import ASKED
 from sg4v_jax.study.analysis import Analysis
 from sg4v_jax.study.contrasts import INTERACTION, Contrast
 from sg4v_jax.study.gates import BAR
@@ -73,7 +75,9 @@ def verdict(a: Analysis) -> list[str]:
             "hold that result for weak."
         )
     said += _aspects(a)
+    said += _forms(a)
     said += _secondary(a)
+    said += _controls(a)
     return said
 
 
@@ -124,6 +128,37 @@ def _aspects(a: Analysis) -> list[str]:
     if unknown:
         lines.append(f"Whether it was learnt cannot be told: {', '.join(unknown)}.")
     return lines
+
+
+def _forms(a: Analysis) -> list[str]:
+    """Forms of question in which no primary difference was found, where there are others."""
+    if not claims(a):
+        return []
+    flat = []
+    for form in ASKED:
+        parts = [m for c in a.primary if (m := c.parts.get(f"form/{form}")) and m.n > 1]
+        if len(parts) == len(a.primary) and all(m.low <= 0 <= m.high for m in parts):
+            flat.append(form.replace("yesno", "yes/no"))
+    if not flat or len(flat) == len(ASKED):
+        return []
+    return [f"No detectable difference of either kind in the form: {', '.join(flat)}."]
+
+
+def _controls(a: Analysis) -> list[str]:
+    """What the controls say about why: every one of them, found or not."""
+    if a.trained is not True:
+        return []
+    found = {said: list(_names(a, said)) for said in (BETTER, WORSE, NONE)}
+    words = {BETTER: "above zero", WORSE: "below zero", NONE: "no detectable difference"}
+    told = [f"{words[said]}: {', '.join(names)}" for said, names in found.items() if names]
+    return [f"Controls, uncorrected; {'; '.join(told)}."] if told else []
+
+
+def _names(a: Analysis, said: str) -> Iterator[str]:
+    for c in a.contrasts:
+        whole = c.difference is not None and not c.missing
+        if c.kind == "control" and whole and outcome(c) == said:
+            yield f"{c.name} ({points(c.difference.mean)})"
 
 
 def _secondary(a: Analysis) -> list[str]:

@@ -125,6 +125,11 @@ def test_nothing_to_draw_says_so(series, log):
 def test_a_single_point_and_a_constant_line_are_visible():
     svg = plot.line_chart([plot.Series("a", [7], [3])], **LABELS)
     assert len(_all(svg, "circle")) == 1
+    beside = [plot.Series("a", [7], [3]), plot.Series("b", range(9), range(9))]
+    svg = plot.line_chart(beside, **LABELS)
+    assert len(_all(svg, "circle")) == 2, "the point, and its sample in the legend"
+    few = plot.line_chart([plot.Series("b", range(4), range(4))], **LABELS)
+    assert len(_all(few, "circle")) == 4, "each of few values is marked"
     (flat,) = _lines(plot.line_chart([plot.Series("a", [0, 1], [0, 0])], **LABELS))
     assert flat[0, 1] == flat[1, 1] and flat[0, 0] < flat[1, 0]
 

@@ -154,6 +154,39 @@ def test_aspects_that_were_not_learnt_are_named(base):
     assert "None of the five passes" in text
 
 
+def test_forms_without_a_difference_are_named(base):
+    up, flat = mean_of(dict(enumerate(UP))), mean_of(dict(enumerate(FLAT)))
+    parts = {"form/choice": up, "form/yesno": flat, "form/matching": up}
+    one = {**parts, "form/yesno": up}
+    told = lambda first, second: " ".join(
+        verdict(
+            dataclasses.replace(
+                base,
+                contrasts=tuple(
+                    dataclasses.replace(c, parts=given)
+                    for c, given in zip(base.primary, (first, second), strict=True)
+                ),
+            )
+        )
+    )
+    assert "No detectable difference of either kind in the form: yes/no." in told(parts, parts)
+    assert "in the form" not in told(parts, one), "one of the two was found"
+
+
+def test_every_control_is_told_found_or_not(base):
+    d = mean_of(dict(enumerate(UP)))
+    control = dataclasses.replace(base.primary[0], kind="control", holm=None, difference=d)
+    given = [
+        dataclasses.replace(control, name="detailed − x", p=0.01),
+        dataclasses.replace(control, name="detailed − y", p=0.2),
+        dataclasses.replace(control, name="detailed − z", p=0.01, missing=("z: seed 1",)),
+    ]
+    a = dataclasses.replace(base, contrasts=(*base.primary, *given))
+    wanted = "above zero: detailed − x (+8.0); no detectable difference: detailed − y (+8.0)."
+    assert verdict(a)[-1] == f"Controls, uncorrected; {wanted}"
+    assert "Controls" not in " ".join(verdict(dataclasses.replace(a, trained=False)))
+
+
 def test_how_numbers_are_written():
     assert (points(0.083), points(-0.0042), points(-0.0001)) == ("+8.3", "−0.4", "+0.0")
     assert (p_value(0.0004), p_value(0.0071), p_value(None)) == ("< 0.001", "0.007", "–")

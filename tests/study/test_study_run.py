@@ -97,6 +97,8 @@ def check_report(out: pathlib.Path) -> None:
     command = [sys.executable, "-m", "sg4v_jax", "study", "report", f"--out={out}"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "incomplete: 4 of 18" in said
+    asked = "sg4v study run --config=configs/study/smoke.py --out=DIR --jobs=2"
+    assert asked in (out / "report.html").read_text()
     assert (out / "report.html").stat().st_size < 3_000_000
 
 
