@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sg4v_jax.study.analysis import Analysis
-from sg4v_jax.study.design import BASE
+from sg4v_jax.study.design import ARMS, BASE
 from sg4v_jax.study.gates import BAR
 from sg4v_jax.study.measures import Mean, mean_of
 from sg4v_jax.study.report_tables import PLUS_MINUS, TITLES, AnyPage, percent, shown
@@ -54,9 +54,7 @@ def dose_table(page: AnyPage, a: Analysis) -> None:
         for p in curve.points:
             name = f"{TITLES.get(curve.arm, curve.arm)}: {KINDS[curve.kind]}"
             change = f"{points(p.change.mean)} {interval(p.change)}" if p.change else "–"
-            dose = shown_dose(p.dose)
-            if curve.kind in ("omission", "false"):
-                dose = f"{100 * float(p.dose):g} %"
+            dose = _dose(curve.kind, p.dose)
             rows.append([name, dose, str(p.score.n), shown(p.score), change])
     page.table(
         ["curve", "dose", "seeds", "average, %", "change"],
@@ -67,6 +65,22 @@ def dose_table(page: AnyPage, a: Analysis) -> None:
     )
 
 
+def _dose(kind: str, dose: float | str) -> str:
+    """`25 %` for shares, else the number."""
+    return f"{100 * float(dose):g} %" if kind in ("omission", "false") else shown_dose(dose)
+
+
+def _tower(arm: str) -> str:
+    """Whose tower it is: an arm's title, or its place on a dose curve, or the base."""
+    if arm == BASE:
+        return "pre-trained base; frozen ViT"
+    point = ARMS[arm].point if arm in ARMS else None
+    if point is None:
+        return TITLES.get(arm, arm)
+    name = TITLES["detailed" if ARMS[arm].style else "vqa"]
+    return f"{name}: {KINDS[point['kind']]}, {_dose(point['kind'], point['value'])}"
+
+
 def probe_table(page: AnyPage, study: Study) -> None:
     """What a linear map reads in the features of each kind of tower."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
@@ -74,9 +88,8 @@ def probe_table(page: AnyPage, study: Study) -> None:
         groups.setdefault((line["arm"], line["path"]), []).append(line)
     rows = []
     for (arm, path), lines in groups.items():
-        name = "pre-trained base; frozen ViT" if arm == BASE else TITLES.get(arm, arm)
         cells = [shown(_read(lines, thing, "value")) for thing in PROBED]
-        rows.append([name, path, str(len(lines)), *cells])
+        rows.append([_tower(arm), path, str(len(lines)), *cells])
     chance = [shown(_read(study.probes, thing, "chance")) for thing in PROBED]
     rows.append(["knows nothing", "–", "–", *(cell.split(" ")[0] for cell in chance)])
     page.table(

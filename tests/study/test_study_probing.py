@@ -87,8 +87,9 @@ def test_the_report_tells_means_over_seeds_beside_chance(tmp_path):
     folder = made_up.write(tmp_path, plan=made_up.rows([1, 2], [1, 2]))
     found = report.write(folder)
     assert "vision tower's features" not in (folder / "report.md").read_text() and found
+    dosed = [{**lines_of(0.9)[0], "id": "false_25-unlocked-s1", "arm": "false_25"}]
     (folder / "probe.jsonl").write_text(
-        "".join(json.dumps(line) + "\n" for line in lines_of(0.9, 0.8))
+        "".join(json.dumps(line) + "\n" for line in lines_of(0.9, 0.8) + dosed)
     )
     report.write(folder)
     text = (folder / "report.md").read_text()
@@ -98,9 +99,10 @@ def test_the_report_tells_means_over_seeds_beside_chance(tmp_path):
         if x.startswith("| VQA + detailed") and "R²" not in x and "85.0" in x
     )
     assert re.search(r"\| 85\.0 ± \d+\.\d \| 80\.0 ± 0\.0 \| 30\.0 ± 0\.0 \| 70\.0", row)
+    assert "| VQA + detailed captions: false events, 25 % | grid | 1 | 90.0 |" in text
     nothing = next(x for x in text.splitlines() if "knows nothing" in x)
     assert re.findall(r"\d+\.\d", nothing) == ["20.0", "0.0", "25.0", "25.0"]
-    assert len(json.loads((folder / "report.json").read_text())["probes"]) == 2
+    assert len(json.loads((folder / "report.json").read_text())["probes"]) == 3
 
 
 def test_a_damaged_line_is_named(tmp_path):
