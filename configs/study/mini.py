@@ -9,7 +9,8 @@
 
 `mini.py:gpu` is rows 1 to 5 of the paper with three seeds each, for one GPU or a small slice (an
 estimate: 10 minutes an arm on a large GPU; not run). `mini.py` is rows 1 and 5 with one seed and 200
-steps, for a CPU: loss curves and resuming only, far too short for any effect.
+steps, for a CPU: loss curves and resuming only, far too short for any effect (README.md here: half an
+hour on two cores).
 """
 
 from sg4v_jax.configs.study import base
