@@ -59,6 +59,12 @@ class Analysis:
         return f"incomplete: {self.done} of {self.planned} runs" if self.missing else ""
 
     @property
+    def absent(self) -> str:
+        """What a table says of a row of the design without a run."""
+        whole = self.planned is not None and not self.missing
+        return "not planned" if whole else "missing"
+
+    @property
     def primary(self) -> tuple[Contrast, ...]:
         return tuple(c for c in self.contrasts if c.kind == "primary")
 

@@ -75,8 +75,8 @@ def five_rows(page: AnyPage, a: Analysis) -> None:
         tower = "unlocked" if r.facts["vit_unlocked"] else "frozen"
         arm = next(k for k, v in _CAPTIONS.items() if v == r.facts["captions"])
         cells = [*(r.cell(c) for c, _ in _PUBLISHED), r.cell("average")]
-        rows.append([f"{r.facts['row']}. {TITLES[arm]}", tower, *_own(a.row(arm, tower)), *cells])
-    rows.append([TITLES["vqa"], "unlocked", *_own(a.row("vqa")), *["n/a"] * 4])
+        rows.append([f"{r.facts['row']}. {TITLES[arm]}", tower, *_own(a, arm, tower), *cells])
+    rows.append([TITLES["vqa"], "unlocked", *_own(a, "vqa", "unlocked"), *["n/a"] * 4])
     told = "; ".join(f"row {r.facts['row']} {r.status}" for r in known.caption_ablation)
     page.table(
         ["training data", "ViT", "seeds", "here, %", *(name for _, name in _PUBLISHED), "mean"],
@@ -91,8 +91,9 @@ def five_rows(page: AnyPage, a: Analysis) -> None:
     page.paragraph(known.confirmed)
 
 
-def _own(row: Row | None) -> list[str]:
-    return [str(len(row.seeds)), shown(row.measures.get("average"))] if row else ["0", "missing"]
+def _own(a: Analysis, arm: str, tower: str) -> list[str]:
+    row = a.row(arm, tower)
+    return [str(len(row.seeds)), shown(row.measures.get("average"))] if row else ["0", a.absent]
 
 
 def planned_table(page: AnyPage, a: Analysis) -> None:
@@ -135,7 +136,7 @@ def _gate_row(a: Analysis) -> list[str]:
 def _contrast_row(a: Analysis, c: Contrast, *, test: str) -> list[str]:
     kind = {"primary": "primary: ", "path": "second visual path: "}.get(c.kind, "")
     if c.difference is None:
-        return [kind + c.name, test, "n/a", "–", "missing"]
+        return [kind + c.name, test, "n/a", "–", a.absent]
     p = p_value(c.p if c.holm is None else c.holm)
     return [kind + c.name, test, shown(c.difference, sign=True), p, outcome_words(a, c)]
 
@@ -293,7 +294,7 @@ def control_table(page: AnyPage, a: Analysis) -> None:
     for name, value in (("chance", a.chance), ("prior-only guesser", a.prior)):
         rows.append([name, "–", percent(value.get("average")), "–", "–"])
     blind = a.row("blind")
-    text_only = shown(blind.measures.get("average")) if blind else "missing"
+    text_only = shown(blind.measures.get("average")) if blind else a.absent
     seeds = str(len(blind.seeds)) if blind else "0"
     rows.append([TITLES["blind"], seeds, text_only, *(_tokens(blind) if blind else "––")])
     if reference := a.row("detailed"):

@@ -164,6 +164,7 @@ def test_what_is_missing_is_named_and_in_no_number(tmp_path):
     gone = ("short-unlocked-s2", "vqa-unlocked-s5")
     a = analysis(tmp_path, plan=main_rows(), keep=lambda run: run.id not in gone)
     assert (a.done, a.planned, a.missing) == (28, 30, (gone[1], gone[0]))
+    assert a.absent == "missing"
     assert a.incomplete == "incomplete: 28 of 30 runs"
     first, second = a.primary
     assert first.missing == ("short, unlocked: seed 2",) and first.difference.n == 4

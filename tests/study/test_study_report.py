@@ -287,3 +287,11 @@ def test_a_report_needs_no_jax():
     code = "import sys; from sg4v_jax.study import report; print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_what_the_plan_does_not_have_is_not_called_missing(tmp_path):
+    folder = made_up.write(tmp_path, plan=main_rows((1, 2)))
+    report.write(folder)
+    text = (folder / "report.md").read_text()
+    assert "trained text-only: VQA on blank grids** | **0** | **not planned**" in text
+    assert "missing |" not in text
