@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import sg4v_jax
 
+_MEASURED = ("sg4v_jax", "configs")  # what numbers come from
 _PACKAGES = ("numpy", "pillow", "av", "grain", "jax", "decord2", "numba")
 
 
@@ -46,13 +47,13 @@ def _cpu_model() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that the package lies in, with `+` if files differ from it."""
+    """The commit of the checkout that the package lies in, with `+` if code or configs differ."""
     root = pathlib.Path(sg4v_jax.__file__).parents[1]
     if not (root / ".git").exists():
         return None
     try:
         commit = _git(root, "rev-parse", "--short", "HEAD")
-        return commit + ("+" if _git(root, "status", "--porcelain", "--", "sg4v_jax") else "")
+        return commit + ("+" if _git(root, "status", "--porcelain", "--", *_MEASURED) else "")
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -17,6 +17,11 @@ FIVE = tuple(aspect for aspect in ASPECTS if aspect != "camera")
 ASKED = tuple(form for form in FORMS if form != "captioning")  # captions are read, not asked for
 
 
+def form_name(form: str) -> str:
+    """A form of question as readers know it: `yes/no` for `yesno`."""
+    return form.replace("yesno", "yes/no")
+
+
 def summary(answered: Iterable[tuple[str, str, bool]]) -> dict[str, Any]:
     """(aspect, form, whether right) of each question -> cells and means.
 

@@ -15,6 +15,7 @@ from sg4v_jax import files
 from sg4v_jax.errors import RecordError
 from sg4v_jax.report.html import Card
 from sg4v_jax.report.plot import png_bytes
+from sg4v_jax.study.accuracy import form_name
 from sg4v_jax.study.analysis import Analysis
 from sg4v_jax.study.report_tables import MAIN, TITLES
 from sg4v_jax.study.results import Run, Study
@@ -133,5 +134,5 @@ def _card(
         facts=facts,
         right=answer == question["answer"],
         words=("detailed arm right", "detailed arm wrong"),
-        title=f"{question['aspect']}, {question['form'].replace('yesno', 'yes/no')}",
+        title=f"{question['aspect']}, {form_name(question['form'])}",
     )

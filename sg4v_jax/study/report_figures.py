@@ -9,7 +9,7 @@ import numpy as np
 
 from sg4v_jax.report.plot import Interval, Series, interval_chart, line_chart
 from sg4v_jax.study import doses
-from sg4v_jax.study.accuracy import ASKED, FIVE
+from sg4v_jax.study.accuracy import ASKED, FIVE, form_name
 from sg4v_jax.study.analysis import Analysis
 from sg4v_jax.study.contrasts import Contrast
 from sg4v_jax.study.measures import Mean
@@ -51,7 +51,7 @@ def differences(page: AnyPage, contrasts: Iterable[Contrast], *, name: str) -> N
 def parts(page: AnyPage, contrast: Contrast) -> None:
     """One difference by aspect and form."""
     names = [(f"aspect/{x}", x) for x in (*FIVE, "camera")]
-    names += [(f"form/{f}", f"form: {f.replace('yesno', 'yes/no')}") for f in ASKED]
+    names += [(f"form/{f}", f"form: {form_name(f)}") for f in ASKED]
     names += [("captioning", "form: captioning"), ("unseen", "unseen combinations")]
     names.insert(0, ("average_learnt", "average of learnt aspects"))
     rows = [

@@ -9,7 +9,7 @@ from sg4v_jax.evals import published
 from sg4v_jax.report.html import Page
 from sg4v_jax.report.markdown import MarkdownPage
 from sg4v_jax.study import verdict
-from sg4v_jax.study.accuracy import ASKED, FIVE
+from sg4v_jax.study.accuracy import ASKED, FIVE, form_name
 from sg4v_jax.study.analysis import Analysis
 from sg4v_jax.study.contrasts import INTERACTION, Contrast
 from sg4v_jax.study.gates import BAR
@@ -150,8 +150,7 @@ def outcome_words(a: Analysis, c: Contrast) -> str:
         return "no claim: " + ("under-trained" if a.trained is False else "gate not judged")
     if c.kind == "primary" and not verdict.claims(a):
         return "no claim: incomplete"
-    words = {verdict.BETTER: "above zero", verdict.WORSE: "below zero"}.get(found, found)
-    return words + (" (incomplete)" if c.missing else "")
+    return verdict.SIDES[found] + (" (incomplete)" if c.missing else "")
 
 
 def _side(mean: Mean) -> str:
@@ -195,7 +194,7 @@ def part_tables(page: AnyPage, a: Analysis) -> None:
     """The main rows by aspect and form, a table for each state of the ViT."""
     heads = {"average": "average", "average_learnt": "of learnt aspects"}
     heads |= {f"aspect/{aspect}": aspect for aspect in (*FIVE, "camera")}
-    heads |= {f"form/{form}": f"form: {form.replace('yesno', 'yes/no')}" for form in ASKED}
+    heads |= {f"form/{form}": f"form: {form_name(form)}" for form in ASKED}
     heads |= {"captioning": "form: captioning", "unseen": "unseen combinations"}
     for tower in ("unlocked", "frozen"):
         rows = [row for row in main_rows(a) if row.design.tower == tower]
@@ -261,16 +260,16 @@ def _measure_table(
 def cell_table(page: AnyPage, a: Analysis) -> None:
     """Every aspect by form for the unlocked main arms."""
     own = [row for arm in MAIN if (row := a.row(arm))]
-    names = [f"cell/{x}/{f}" for x in ASPECTS for f in ASKED]
-    names = [n for n in names if any(n in row.measures for row in own)]
+    names = {f"cell/{x}/{f}": f"{x} {form_name(f)}" for x in ASPECTS for f in ASKED}
     rows = [
         [
-            " ".join(n.split("/")[1:]).replace("yesno", "yes/no"),
+            name,
             *(shown(row.measures.get(n)) for row in own),
             percent(a.chance.get(n)),
             percent(a.prior.get(n)),
         ]
-        for n in names
+        for n, name in names.items()
+        if any(n in row.measures for row in own)
     ]
     page.table(
         ["aspect, form", *(row.design.name for row in own), "chance", "prior-only"],

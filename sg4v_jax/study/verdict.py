@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from sg4v_jax.study.accuracy import ASKED
+from sg4v_jax.study.accuracy import ASKED, form_name
 from sg4v_jax.study.analysis import Analysis
 from sg4v_jax.study.contrasts import INTERACTION, Contrast
 from sg4v_jax.study.gates import BAR
 from sg4v_jax.study.measures import Mean
 
 BETTER, WORSE, NONE, OPEN = "better", "worse", "no detectable difference", "open"
+SIDES = {BETTER: "above zero", WORSE: "below zero", NONE: NONE}  # where there is no better or worse
 
 
 def outcome(contrast: Contrast) -> str:
@@ -138,7 +139,7 @@ def _forms(a: Analysis) -> list[str]:
     for form in ASKED:
         parts = [m for c in a.primary if (m := c.parts.get(f"form/{form}")) and m.n > 1]
         if len(parts) == len(a.primary) and all(m.low <= 0 <= m.high for m in parts):
-            flat.append(form.replace("yesno", "yes/no"))
+            flat.append(form_name(form))
     if not flat or len(flat) == len(ASKED):
         return []
     return [f"No detectable difference of either kind in the form: {', '.join(flat)}."]
@@ -148,9 +149,8 @@ def _controls(a: Analysis) -> list[str]:
     """What the controls say about why: every one of them, found or not."""
     if a.trained is not True:
         return []
-    found = {said: list(_names(a, said)) for said in (BETTER, WORSE, NONE)}
-    words = {BETTER: "above zero", WORSE: "below zero", NONE: "no detectable difference"}
-    told = [f"{words[said]}: {', '.join(names)}" for said, names in found.items() if names]
+    found = {side: list(_names(a, said)) for said, side in SIDES.items()}
+    told = [f"{side}: {', '.join(names)}" for side, names in found.items() if names]
     return [f"Controls, uncorrected; {'; '.join(told)}."] if told else []
 
 
